@@ -1,0 +1,187 @@
+package ops
+
+import (
+	"math"
+
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
+
+func aftConv2DBody(b *builder) string {
+	_, batch, t, d := b.queries()
+	c := &conv2D{b: b, batch: batch, t: t, heads: b.dim("K", 2)}
+	k := b.compute(b.expect("K", batch, t, c.heads))
+	v := b.compute(b.expect("V", batch, t, d))
+	c.readGrid()
+	c.readWindow()
+
+	c.width = b.quotient(d, c.heads)
+	a := b.unsqueeze(b.keys(k), 3)
+	av := b.mul(a, b.reshape(v, batch, t, c.heads, c.width))
+	if b.spec.Heads == 0 || b.computeType() == tensor.Float64 {
+		return b.reshape(c.dense(sums{av, a}), batch, t, d)
+	}
+	grid := sums{
+		num: b.reshape(b.transpose(b.reshape(av, batch, t, d), 0, 2, 1), batch, d, c.h, c.w),
+		den: b.reshape(b.transpose(b.reshape(a, batch, t, c.heads), 0, 2, 1), batch, c.heads, c.h, c.w),
+	}
+	top := b.reshape(c.top(), c.heads, fixed(1), fixed(1))
+	ratio := b.blend(c.perHead(c.inside(grid)), c.perHead(sums{c.outside(grid.num), c.outside(grid.den)}), top)
+	return b.transpose(b.reshape(ratio, batch, d, t), 0, 2, 1)
+}
+
+// conv2D is one AFTConv2D.
+type conv2D struct {
+	b        *builder
+	batch, t size
+	heads    size
+	width    size // channels of a head
+	h, w     size // the grid
+	rows     reach
+	columns  reach
+	biases   string // (H, rows.taps(), columns.taps()), without the taps that no position can use
+}
+
+// reach is how far the window reaches along one axis of the grid, at most to its other end.
+type reach struct{ before, after size }
+
+func (b *builder) taps(r reach) size { return b.plus(r.before, b.plus(fixed(1), r.after)) }
+
+// readGrid checks the grid against T.
+func (c *conv2D) readGrid() {
+	b := c.b
+	grid := b.expect("grid", fixed(2))
+	h := size{name: b.op("Gather", []string{grid, b.ints(0)})}
+	c.w = size{name: b.op("Gather", []string{grid, b.ints(1)})}
+	valid := b.and(b.less(fixed(-1), h), b.less(fixed(-1), c.w), b.equal(b.times(h, c.w), c.t))
+	c.h = b.require(valid, h)
+}
+
+// readWindow checks W and cuts it to the taps that can meet the grid. A causal window has no rows below the position's.
+func (c *conv2D) readWindow() {
+	b := c.b
+	kh, kw := b.dim("W", 1), b.dim("W", 2)
+	top, left := b.attr("pads", 0), b.attr("pads", 1)
+	valid := b.and(b.less(fixed(-1), top), b.less(top, kh), b.less(fixed(-1), left), b.less(left, kw))
+	w := b.expect("W", c.heads, b.require(valid, kh), kw)
+
+	c.rows, c.columns = b.reach(c.h, kh, top), b.reach(c.w, kw, left)
+	c.rows.after = b.choose(b.causal(), fixed(0), c.rows.after)
+	from := b.vector(b.minus(top, c.rows.before), b.minus(left, c.columns.before))
+	to := b.vector(b.plus(top, b.plus(c.rows.after, fixed(1))), b.plus(left, b.plus(c.columns.after, fixed(1))))
+	c.biases = b.compute(b.op("Slice", []string{w, from, to, b.ints(1, 2)}))
+}
+
+func (b *builder) reach(length, taps, pad size) reach {
+	end := b.most(b.minus(length, fixed(1)), fixed(0))
+	return reach{b.least(pad, end), b.least(b.minus(b.minus(taps, fixed(1)), pad), end)}
+}
+
+// past is biases with -inf for the taps after the position, if the operator is causal: the row of the position is the
+// last one of a causal window.
+func (c *conv2D) past() string {
+	b := c.b
+	causal := b.causal()
+	if causal.known && !causal.value {
+		return c.biases
+	}
+	y := b.unsqueeze(b.index(b.taps(c.rows)), 1)
+	x := b.unsqueeze(b.index(b.taps(c.columns)), 0)
+	after := b.op("And", []string{
+		b.op("Equal", []string{y, b.vec(c.rows.before)}),
+		b.op("Greater", []string{x, b.vec(c.columns.before)}),
+	})
+	if !causal.known {
+		after = b.op("And", []string{after, causal.name})
+	}
+	return b.where(after, b.real(math.Inf(-1)), c.biases)
+}
+
+// top is the largest bias of a head, (H,1,1).
+func (c *conv2D) top() string { return c.b.finiteMax(c.past(), 1, 2) }
+
+// inside sums over the window by depth-wise convolutions. Zeros make the window symmetric, so that Conv can pad by
+// itself: a padded copy of the grid might be many times its size.
+func (c *conv2D) inside(x sums) sums {
+	b := c.b
+	weights := b.exp(b.sub(c.past(), c.top()))
+	rows, columns := b.most(c.rows.before, c.rows.after), b.most(c.columns.before, c.columns.after)
+	weights = b.pad(weights, 3, 1, b.minus(rows, c.rows.before), b.minus(rows, c.rows.after))
+	weights = b.unsqueeze(b.pad(weights, 3, 2, b.minus(columns, c.columns.before), b.minus(columns, c.columns.after)), 1)
+
+	kh, kw := b.plus(b.plus(rows, rows), fixed(1)), b.plus(b.plus(columns, columns), fixed(1))
+	repeated := b.op("Expand", []string{weights, b.vector(c.heads, c.width, kh, kw)})
+	repeated = b.reshape(repeated, b.times(c.heads, c.width), fixed(1), kh, kw)
+	conv := func(x, weights string, group int) string {
+		return b.op("Conv", []string{x, weights},
+			onnxpb.StringAttr("auto_pad", "SAME_UPPER"), onnxpb.IntAttr("group", int64(group)))
+	}
+	return sums{conv(x.num, repeated, b.spec.Channels), conv(x.den, weights, b.spec.Heads)}
+}
+
+// outside sums x (B,C,h,w) over the sources outside the window: all of the rows that the window does not reach, and in
+// those it reaches the columns that it does not. Causal, the rows end above the position, and its own row before the
+// window.
+func (c *conv2D) outside(x string) string {
+	b := c.b
+	causal := b.causal()
+	lastNear := b.choose(causal, fixed(-1), c.rows.after)
+	near := b.number(b.within(b.distance(c.h, c.h), b.negative(c.rows.before), lastNear))
+	sum := b.matmul(near, b.matmul(x, b.beyond(c.w, c.columns)))
+
+	far := reach{c.rows.before, b.choose(causal, c.h, c.rows.after)}
+	all := b.reshape(b.sum(x, 3), c.batch, b.dim(x, 1), c.h)
+	sum = b.add(sum, b.unsqueeze(b.matmul(all, b.beyond(c.h, far)), 3))
+	if causal.known && !causal.value {
+		return sum
+	}
+	own := b.matmul(x, b.beyond(c.w, reach{c.columns.before, c.w}))
+	if !causal.known {
+		own = b.where(causal.name, own, b.real(0))
+	}
+	return b.add(sum, own)
+}
+
+// beyond is the matrix (source, position) of 1 where the source lies outside the reach, 0 elsewhere.
+func (b *builder) beyond(n size, r reach) string {
+	inside := b.within(b.distance(n, n), b.negative(r.after), r.before)
+	return b.number(b.op("Not", []string{inside}))
+}
+
+// number converts bool to 0 and 1.
+func (b *builder) number(mask string) string { return b.cast(mask, b.computeType()) }
+
+// perHead gives the sums (B,D,h,w) and (B,H,h,w) the shapes (B,H,C,T) and (B,H,1,T).
+func (c *conv2D) perHead(s sums) sums {
+	b := c.b
+	return sums{
+		b.reshape(s.num, c.batch, c.heads, c.width, c.t),
+		b.reshape(s.den, c.batch, c.heads, fixed(1), c.t),
+	}
+}
+
+// dense is the ratio (B,T,H,C) by one matrix of biases (T,T) a head: the form for runtimes without a Conv of that type,
+// and for a number of channels that is not known. It takes H*T*T values.
+func (c *conv2D) dense(x sums) string {
+	b := c.b
+	bias := b.hideFuture(c.matrix(), c.t, c.t)
+	e := b.exp(b.sub(bias, b.finiteMax(bias, 2)))
+	product := func(x string) string { return b.matmul(e, b.transpose(x, 0, 2, 1, 3)) }
+	return b.transpose(b.ratio(product(x.num), product(x.den)), 0, 2, 1, 3)
+}
+
+// matrix is the window as a matrix of biases (H,T,T): skewed along the columns of the grid, then along its rows.
+func (c *conv2D) matrix() string {
+	b := c.b
+	kh, kw := b.taps(c.rows), b.taps(c.columns)
+	outer := b.times(c.heads, kh)
+	w := b.op("Expand", []string{b.reshape(c.biases, outer, fixed(1), kw, fixed(1)), b.vector(outer, c.w, kw, fixed(1))})
+	w = b.slice(b.skew(w, outer, c.w, kw, fixed(1)), 2, c.columns.before, b.plus(c.columns.before, c.w))
+
+	square := b.times(c.w, c.w)
+	w = b.reshape(w, c.heads, fixed(1), kh, square)
+	w = b.op("Expand", []string{w, b.vector(c.heads, c.h, kh, square)})
+	w = b.slice(b.skew(w, c.heads, c.h, kh, square), 2, c.rows.before, b.plus(c.rows.before, c.h))
+	w = b.transpose(b.reshape(w, c.heads, c.h, c.h, c.w, c.w), 0, 1, 3, 2, 4)
+	return b.reshape(w, c.heads, c.t, c.t)
+}

@@ -1,0 +1,96 @@
+/* The fused AFT kernels in C11: one entry, aft_run, which checks every shape and attribute before it reads a pointer.
+ *
+ * The kernels know nothing of ONNX Runtime or Go: threads and memory come from the caller (aft_host). They keep no global
+ * state but the call counters, never write outside `out`, and give the same bits for every number of threads and every
+ * split of a batch. */
+#ifndef AFT_H
+#define AFT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define AFT_MAX_INPUTS 5
+#define AFT_MAX_RANK 3
+#define AFT_MAX_ATTRS 3
+#define AFT_MESSAGE 256 /* room for an error message, its terminating zero included */
+
+/* Element types; the values are those of ONNX TensorProto.DataType. */
+enum { AFT_FLOAT = 1, AFT_INT64 = 7, AFT_FLOAT16 = 10, AFT_DOUBLE = 11 };
+
+enum { AFT_GATE_SIGMOID = 0, AFT_GATE_TANH = 1, AFT_GATE_IDENTITY = 2, AFT_GATE_ABSENT = 3 };
+
+/* Results of aft_run and aft_check. */
+enum { AFT_OK = 0, AFT_INVALID = 1, AFT_NO_MEMORY = 2 };
+
+/* A read-only row-major operand. data may be NULL when a dimension is 0, and in aft_check. */
+typedef struct {
+  int32_t dtype;
+  int32_t rank;
+  int64_t dims[AFT_MAX_RANK];
+  const void *data;
+} aft_tensor;
+
+/* The attributes of every operator; an operator reads those that its declaration lists. */
+typedef struct {
+  int64_t causal;
+  int64_t gate;
+  int64_t window;   /* AFTLocal */
+  int64_t pad_left; /* AFTConv1D */
+  int64_t pads[2];  /* AFTConv2D: top, left */
+} aft_attrs;
+
+/* What the host lends a kernel. Any member may be NULL: then work runs in this thread, memory comes from malloc. */
+typedef struct {
+  void *ctx;
+  /* Runs fn(arg, i) for i = 0..n-1, in any order and on any threads, and returns when all are done. */
+  void (*parallel)(void *ctx, void (*fn)(void *arg, size_t i), void *arg, size_t n);
+  void *(*alloc)(void *ctx, size_t bytes); /* NULL when there is no memory; 64-byte alignment is not required */
+  void (*release)(void *ctx, void *p);
+} aft_host;
+
+typedef struct aft_op aft_op;
+
+typedef struct {
+  const aft_op *op;
+  aft_attrs attrs;
+  aft_tensor in[AFT_MAX_INPUTS]; /* in the order of the declaration */
+  int32_t n_in;
+} aft_call;
+
+/* One input of the table: int64 or T1. */
+typedef struct {
+  const char *name;
+  int32_t is_int64;
+} aft_port;
+
+/* One attribute of the table: an INT (len 0) or INTS of len values, and where it goes in aft_attrs. */
+typedef struct {
+  const char *name;
+  int32_t len;
+  size_t offset;
+} aft_attr;
+
+/* The operator table, generated from the Go declarations (zops.c): aft_ops() points at its first entry. */
+struct aft_op {
+  const char *name; /* "AFTFull" */
+  int32_t n_in;
+  aft_port in[AFT_MAX_INPUTS];
+  int32_t n_attrs;
+  aft_attr attrs[AFT_MAX_ATTRS];
+  int (*check)(const aft_call *call, char message[AFT_MESSAGE]); /* shapes and attributes; may read int64 inputs */
+  int (*run)(const aft_call *call, void *out, const aft_host *host);
+};
+
+const aft_op *aft_ops(size_t *count);
+
+/* Checks the call: number, types, ranks and dimensions of the inputs, attributes, products that overflow. Y has the shape
+ * of Q. Returns AFT_OK, or AFT_INVALID with a message that names the operator, the input or attribute, found and allowed. */
+int aft_check(const aft_call *call, char message[AFT_MESSAGE]);
+
+/* aft_check, then the kernel: writes Y, which has the type and shape of Q and overlaps no input. Counts the call. */
+int aft_run(const aft_call *call, void *out, const aft_host *host, char message[AFT_MESSAGE]);
+
+/* How often aft_run ran the operator of that index of the table on that element type since the process began. */
+uint64_t aft_calls(size_t op, int32_t dtype);
+
+#endif

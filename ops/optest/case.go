@@ -1,0 +1,127 @@
+package optest
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/aftonnx/aftonnx/internal/npy"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops"
+)
+
+// Case is one call of an operator with its truth.
+type Case struct {
+	ID     string
+	Op     string
+	Attrs  ops.Attrs
+	Inputs []*tensor.Tensor // in the order of the declaration
+	Y      tensor.Array     // the truth, float64, from the inputs as stored
+	// Tolerance bounds |got - Y| for a float32 engine.
+	Tolerance float64
+	// Wide marks data that leaves a range of exp(80) between the largest and the smallest term of a batch entry: a
+	// function body must stay finite there, but need not meet the tolerance (the operator set, "Bodies").
+	Wide bool
+}
+
+// Golden reads the project's own cases: dir is the folder of testdata/golden.
+func Golden(dir string) ([]Case, error) {
+	var manifest struct {
+		Cases []struct {
+			ID        string             `json:"id"`
+			Op        string             `json:"op"`
+			Attrs     map[string][]int64 `json:"attrs"`
+			Inputs    []string           `json:"inputs"`
+			File      string             `json:"file"`
+			Tolerance float64            `json:"tolerance"`
+			Portable  string             `json:"portable"`
+		} `json:"cases"`
+	}
+	if err := readJSON(filepath.Join(dir, "manifest.json"), &manifest); err != nil {
+		return nil, err
+	}
+	var cases []Case
+	for _, m := range manifest.Cases {
+		arrays, err := npy.ReadNPZ(filepath.Join(dir, m.File))
+		if err != nil {
+			return nil, err
+		}
+		y, ok := arrays["Y"]
+		if !ok {
+			return nil, fmt.Errorf("%s: holds no Y", m.File)
+		}
+		c := Case{ID: m.ID, Op: m.Op, Attrs: m.Attrs, Y: y.Array(), Tolerance: m.Tolerance, Wide: m.Portable == "finite"}
+		for _, name := range m.Inputs {
+			in, ok := arrays[name]
+			if !ok {
+				return nil, fmt.Errorf("%s: holds no %s", m.File, name)
+			}
+			c.Inputs = append(c.Inputs, in)
+		}
+		cases = append(cases, c)
+	}
+	return cases, nil
+}
+
+func readJSON(path string, into any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// Find walks up from the working directory to the first folder that holds rel, and returns that path; "" if none does.
+// Tests use it to reach the module's testdata, and a folder of further cases beside the checkout.
+func Find(rel string) string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	for {
+		path := filepath.Join(dir, rel)
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return ""
+		}
+		dir = parent
+	}
+}
+
+// Difference is the largest |got - want| and where it is. A NaN on one side alone counts as +Inf.
+type Difference struct {
+	Max       float64
+	Index     []int
+	Got, Want float64
+}
+
+// Compare finds the largest difference between arrays of one shape.
+func Compare(got *tensor.Tensor, want tensor.Array) (Difference, error) {
+	if !tensor.SameShape(got.Shape, want.Shape) {
+		return Difference{}, fmt.Errorf("shape %s, want %s", tensor.FormatShape(got.Shape), tensor.FormatShape(want.Shape))
+	}
+	worst := Difference{Max: -1}
+	for i, w := range want.Data {
+		g := got.At(i)
+		d := math.Abs(g - w)
+		switch {
+		case g == w || math.IsNaN(g) && math.IsNaN(w):
+			d = 0
+		case math.IsNaN(d):
+			d = math.Inf(1)
+		}
+		if d > worst.Max {
+			worst = Difference{Max: d, Index: tensor.Unravel(i, want.Shape), Got: g, Want: w}
+		}
+	}
+	worst.Max = max(worst.Max, 0)
+	return worst, nil
+}

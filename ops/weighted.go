@@ -1,0 +1,107 @@
+package ops
+
+import (
+	"math"
+
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
+
+// The parts that the bodies share. All of them keep to two rules. Exponents are shifted by a maximum before exp, per
+// channel for keys and per row (or kernel) for biases: exp(K + w) = exp(K - max K) exp(w - max w) times a factor that
+// cancels in the ratio. And nothing is ever subtracted from a sum: a small sum inside or outside a window keeps its
+// digits however large the rest is.
+
+// queries is Q, checked to have rank 3, and its dimensions.
+func (b *builder) queries() (q string, batch, t, d size) {
+	q = b.def.Inputs[0].Name
+	batch, t, d = b.dim(q, 0), b.dim(q, 1), b.dim(q, 2)
+	if b.spec.Attrs == nil {
+		causal, gate := b.attr("causal", 0), b.attr("gate", 0)
+		batch = b.require(b.and(b.between(causal, 0, 1), b.between(gate, GateSigmoid, GateAbsent)), batch)
+	}
+	return b.expect(q, batch, t, d), batch, t, d
+}
+
+// between is lo <= x <= hi.
+func (b *builder) between(x size, lo, hi int64) cond {
+	return b.and(b.less(fixed(lo-1), x), b.less(x, fixed(hi+1)))
+}
+
+// keys is exp(K - max K), the maximum over the positions.
+func (b *builder) keys(k string) string {
+	return b.exp(b.sub(k, b.finiteMax(k, 1)))
+}
+
+// hideFuture sets a (T,S) matrix of biases to -inf where s > t, if the operator is causal.
+func (b *builder) hideFuture(bias string, t, s size) string {
+	causal := b.causal()
+	if causal.known && !causal.value {
+		return bias
+	}
+	future := b.future(t, s)
+	if !causal.known {
+		future = b.op("And", []string{future, causal.name})
+	}
+	return b.where(future, b.real(math.Inf(-1)), bias)
+}
+
+// dense is the ratio of sums for biases (T,S), keys (B,S,D) and values (B,S,D): two products of (T,S) by (S,D).
+func (b *builder) dense(bias, k, v string) string {
+	e := b.exp(b.sub(bias, b.finiteMax(bias, 1)))
+	a := b.keys(k)
+	return b.ratio(b.matmul(e, b.mul(a, v)), b.matmul(e, a))
+}
+
+// skew shifts row i of x (outer, rows, n, inner) right by i, filling with zeros: (outer, rows, n+rows-1, inner). In rows
+// that are padded to n+rows and then read as rows of n+rows-1 every row starts one later than the one before.
+func (b *builder) skew(x string, outer, rows, n, inner size) string {
+	wide := b.plus(n, rows)
+	width := b.minus(wide, fixed(1))
+	x = b.pad(x, 4, 2, fixed(0), rows)
+	x = b.reshape(x, outer, b.times(rows, b.times(wide, inner)))
+	x = b.slice(x, 1, fixed(0), b.times(rows, b.times(width, inner)))
+	return b.reshape(x, outer, rows, width, inner)
+}
+
+// sumBlock is how many numbers the bodies add up one after the other in float before they go on in double.
+const sumBlock = 32
+
+// total is the sum of x (B,S,D) over S: (B,1,D). A float sum of thousands of numbers would lose digits.
+func (b *builder) total(x string, batch, s, d size) string {
+	if b.computeType() == tensor.Float64 {
+		return b.sum(x, 1)
+	}
+	n := b.blocks(s, fixed(sumBlock))
+	padded := b.pad(x, 3, 1, fixed(0), b.minus(b.times(n, fixed(sumBlock)), s))
+	parts := b.sum(b.reshape(padded, batch, n, fixed(sumBlock), d), 2)
+	whole := b.sum(b.cast(parts, tensor.Float64), 1)
+	return b.reshape(b.cast(whole, tensor.Float32), batch, fixed(1), d)
+}
+
+// running sums x along axis 1: up to each position, from it with reverse; without it with exclusive.
+func (b *builder) running(x string, attrs ...*onnxpb.AttributeProto) string {
+	return b.op("CumSum", []string{x, b.op("Constant", nil, onnxpb.IntAttr("value_int", 1))}, attrs...)
+}
+
+// sums are the two sums of the ratio, over the same sources.
+type sums struct{ num, den string }
+
+// blend is the ratio of sums over the sources inside a window, weighted by exp(w - top), and outside it, weighted by 1.
+// Both are brought to the larger exponent of those that occur: a window of very negative biases still decides where
+// nothing lies outside it.
+func (b *builder) blend(inside, outside sums, top string) string {
+	zero := b.real(0)
+	occurs := func(s sums) string { return b.op("Greater", []string{s.den, zero}) }
+	high := b.op("Max", []string{
+		b.where(occurs(inside), top, b.lowest()),
+		b.where(occurs(outside), zero, b.lowest()),
+	})
+	scale := func(exponent string) string {
+		return b.exp(b.op("Min", []string{b.sub(exponent, high), zero}))
+	}
+	in, out := scale(top), scale(zero)
+	return b.ratio(
+		b.add(b.mul(inside.num, in), b.mul(outside.num, out)),
+		b.add(b.mul(inside.den, in), b.mul(outside.den, out)))
+}
