@@ -51,41 +51,46 @@ func (c *call) checkHeads() error {
 
 func aftConv1DBody(b *builder) string {
 	_, batch, t, d := b.queries()
-	c := conv1D{b: b, batch: batch, t: t, heads: b.dim("K", 2)}
+	c := &conv1D{b: b, batch: batch, t: t, heads: b.dim("K", 2)}
 	k := b.compute(b.expect("K", batch, t, c.heads))
 	v := b.compute(b.expect("V", batch, t, d))
-	width := b.quotient(d, c.heads)
-	c.window()
+	c.readWindow()
 
-	a := b.unsqueeze(b.keys(k), 3)
-	av := b.mul(a, b.reshape(v, batch, t, c.heads, width))
-	ratio := b.blend(
-		sums{c.inside(av, width), c.inside(a, fixed(1))},
-		sums{c.outside(av), c.outside(a)},
-		c.top)
+	c.width = b.quotient(d, c.heads)
+	a := b.keys(k)
+	av := b.mul(b.unsqueeze(a, 3), b.reshape(v, batch, t, c.heads, c.width))
+	inside := sums{
+		num: b.reshape(c.inside(av, c.width), batch, t, c.heads, c.width),
+		den: b.reshape(c.inside(a, fixed(1)), batch, t, c.heads),
+	}
+	ratio := b.blend(inside, sums{c.outside(av, 4), c.outside(a, 3)}, b.reshape(c.top, c.heads), 3)
 	return b.reshape(ratio, batch, t, d)
 }
 
-// conv1D is the window of AFTConv1D: weights exp(w - top) for the taps that can meet the sequence.
+// conv1D is one AFTConv1D.
 type conv1D struct {
-	b               *builder
-	batch, t, heads size
-	left, right     size   // taps before and after the position itself, inside the sequence
-	before, after   size   // sources before t-before and after t+after are outside the window
-	weights         string // (H, left+1+right)
-	top             string // (H, 1), the largest bias of a head
+	b        *builder
+	batch, t size
+	heads    size
+	width    size // channels of a head
+
+	left, right   size   // taps before and after the position itself, of those that can meet the sequence
+	before, after size   // sources before t-before and after t+after are outside the window
+	weights       string // (H, left+1+right), exp(w - top)
+	top           string // (H, 1), the largest bias of a head
 }
 
-func (c *conv1D) window() {
+// readWindow checks W and cuts it to the taps that can meet the sequence; a causal window has none after the position.
+func (c *conv1D) readWindow() {
 	b := c.b
 	taps, pad := b.dim("W", 1), b.attr("pad_left", 0)
 	valid := b.and(b.less(fixed(-1), pad), b.less(pad, taps))
 	w := b.compute(b.expect("W", c.heads, b.require(valid, taps)))
 
 	rest := b.minus(b.minus(taps, fixed(1)), pad)
-	reach := b.most(b.minus(c.t, fixed(1)), fixed(0))
-	c.left = b.least(pad, reach)
-	c.right = b.choose(b.causal(), fixed(0), b.least(rest, reach))
+	end := b.most(b.minus(c.t, fixed(1)), fixed(0))
+	c.left = b.least(pad, end)
+	c.right = b.choose(b.causal(), fixed(0), b.least(rest, end))
 	c.before, c.after = b.least(pad, c.t), b.least(rest, c.t)
 
 	w = b.slice(w, 1, b.minus(pad, c.left), b.plus(pad, b.plus(c.right, fixed(1))))
@@ -96,7 +101,7 @@ func (c *conv1D) window() {
 // minBlock keeps the matrices of short windows large enough for a matrix product.
 const minBlock = 32
 
-// inside sums x (B,T,H,C) over the window. The positions are cut into blocks no shorter than the window's reach, so that
+// inside sums x (B,T,H*C) over the window. The positions are cut into blocks no shorter than the window's reach, so that
 // a block needs itself and its neighbours, and the weights of all blocks of a head are the same matrix: one product of
 // (L,3L) by (3L,B*blocks*C) a head. It needs neither a static number of groups nor a type that Conv has.
 func (c *conv1D) inside(x string, width size) string {
@@ -105,8 +110,8 @@ func (c *conv1D) inside(x string, width size) string {
 	n := b.blocks(c.t, length)
 	around := b.plus(n, fixed(2))
 
-	end := b.minus(b.times(b.plus(n, fixed(1)), length), c.t)
-	x = b.pad(x, 4, 1, length, end)
+	x = b.reshape(x, c.batch, c.t, b.times(c.heads, width))
+	x = b.pad(x, 3, 1, length, b.minus(b.times(b.plus(n, fixed(1)), length), c.t))
 	x = b.transpose(b.reshape(x, c.batch, around, length, c.heads, width), 3, 2, 0, 1, 4)
 	block := func(i int64) string { return b.slice(x, 3, fixed(i), b.plus(n, fixed(i))) }
 	spans, parts := int64(3), []string{block(0), block(1), block(2)}
@@ -117,7 +122,7 @@ func (c *conv1D) inside(x string, width size) string {
 
 	y := b.matmul(c.toeplitz(length, spans), x)
 	y = b.transpose(b.reshape(y, c.heads, length, c.batch, n, width), 2, 3, 1, 0, 4)
-	y = b.reshape(y, c.batch, b.times(n, length), c.heads, width)
+	y = b.reshape(y, c.batch, b.times(n, length), b.times(c.heads, width))
 	return b.slice(y, 1, fixed(0), c.t)
 }
 
@@ -134,18 +139,21 @@ func (c *conv1D) toeplitz(length size, spans int64) string {
 	return b.pad(w, 3, 2, b.minus(length, c.left), end)
 }
 
-// outside sums x (B,T,H,C) over the sources before and after the window; causal: only before.
-func (c *conv1D) outside(x string) string {
+// outside sums x, of that rank, over the sources before and after the window; causal: only before.
+func (c *conv1D) outside(x string, rank int) string {
 	b := c.b
 	exclusive, reverse := onnxpb.IntAttr("exclusive", 1), onnxpb.IntAttr("reverse", 1)
-	prefix := b.pad(b.running(x, exclusive), 4, 1, c.before, b.negative(c.before))
+	zero := fixed(0)
+	earlier := b.pad(b.running(x, exclusive), rank, 1, c.before, zero)
+	earlier = b.slice(earlier, 1, zero, c.t)
 	causal := b.causal()
 	if causal.known && causal.value {
-		return prefix
+		return earlier
 	}
-	suffix := b.pad(b.running(x, exclusive, reverse), 4, 1, b.negative(c.after), c.after)
+	later := b.pad(b.running(x, exclusive, reverse), rank, 1, zero, c.after)
+	later = b.slice(later, 1, c.after, b.plus(c.after, c.t))
 	if !causal.known {
-		suffix = b.where(causal.name, b.real(0), suffix)
+		later = b.where(causal.name, b.real(0), later)
 	}
-	return b.add(prefix, suffix)
+	return b.add(earlier, later)
 }

@@ -16,17 +16,17 @@ func aftConv2DBody(b *builder) string {
 	c.readWindow()
 
 	c.width = b.quotient(d, c.heads)
-	a := b.unsqueeze(b.keys(k), 3)
-	av := b.mul(a, b.reshape(v, batch, t, c.heads, c.width))
+	a := b.keys(k)
+	av := b.mul(b.unsqueeze(a, 3), b.reshape(v, batch, t, c.heads, c.width))
 	if b.spec.Heads == 0 || b.computeType() == tensor.Float64 {
 		return b.reshape(c.dense(sums{av, a}), batch, t, d)
 	}
 	grid := sums{
 		num: b.reshape(b.transpose(b.reshape(av, batch, t, d), 0, 2, 1), batch, d, c.h, c.w),
-		den: b.reshape(b.transpose(b.reshape(a, batch, t, c.heads), 0, 2, 1), batch, c.heads, c.h, c.w),
+		den: b.reshape(b.transpose(a, 0, 2, 1), batch, c.heads, c.h, c.w),
 	}
-	top := b.reshape(c.top(), c.heads, fixed(1), fixed(1))
-	ratio := b.blend(c.perHead(c.inside(grid)), c.perHead(sums{c.outside(grid.num), c.outside(grid.den)}), top)
+	outside := sums{c.outside(grid.num), c.outside(grid.den)}
+	ratio := b.blend(c.perHead(c.inside(grid)), c.perHead(outside), b.reshape(c.top(), c.heads, fixed(1)), 2)
 	return b.transpose(b.reshape(ratio, batch, d, t), 0, 2, 1)
 }
 
@@ -151,12 +151,12 @@ func (b *builder) beyond(n size, r reach) string {
 // number converts bool to 0 and 1.
 func (b *builder) number(mask string) string { return b.cast(mask, b.computeType()) }
 
-// perHead gives the sums (B,D,h,w) and (B,H,h,w) the shapes (B,H,C,T) and (B,H,1,T).
+// perHead gives the sums (B,D,h,w) and (B,H,h,w) the shapes (B,H,C,T) and (B,H,T).
 func (c *conv2D) perHead(s sums) sums {
 	b := c.b
 	return sums{
 		b.reshape(s.num, c.batch, c.heads, c.width, c.t),
-		b.reshape(s.den, c.batch, c.heads, fixed(1), c.t),
+		b.reshape(s.den, c.batch, c.heads, c.t),
 	}
 }
 
@@ -167,7 +167,7 @@ func (c *conv2D) dense(x sums) string {
 	bias := b.hideFuture(c.matrix(), c.t, c.t)
 	e := b.exp(b.sub(bias, b.finiteMax(bias, 2)))
 	product := func(x string) string { return b.matmul(e, b.transpose(x, 0, 2, 1, 3)) }
-	return b.transpose(b.ratio(product(x.num), product(x.den)), 0, 2, 1, 3)
+	return b.transpose(b.ratio(product(x.num), product(b.unsqueeze(x.den, 3))), 0, 2, 1, 3)
 }
 
 // matrix is the window as a matrix of biases (H,T,T): skewed along the columns of the grid, then along its rows.

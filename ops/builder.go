@@ -44,7 +44,7 @@ func nodeKey(opType string, inputs []string, attrs []*onnxpb.AttributeProto) str
 	var key strings.Builder
 	fmt.Fprintf(&key, "%s %q", opType, inputs)
 	for _, a := range attrs {
-		fmt.Fprintf(&key, " %s=%d,%d,%q,%q,%x", a.Name, a.I, a.Ints, a.S, a.RefAttrName, a.GetT().GetRawData())
+		fmt.Fprintf(&key, " %s=%d,%d,%q,%q,%x", a.Name, a.GetI(), a.Ints, a.S, a.RefAttrName, a.GetT().GetRawData())
 	}
 	return key.String()
 }

@@ -9,3 +9,5 @@
 //
 // The package does no I/O, contains no cgo and knows no engine.
 package ops
+
+//go:generate go run ./gen

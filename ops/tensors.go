@@ -31,7 +31,7 @@ func (b *builder) slice(x string, axis int64, from, to size) string {
 	return b.op("Slice", []string{x, b.vec(from), b.vec(to), b.ints(axis)})
 }
 
-// pad adds before and after to one axis of x, of that rank, filled with zeros; negative numbers cut off.
+// pad adds before and after to one axis of x, of that rank, filled with zeros.
 func (b *builder) pad(x string, rank, axis int, before, after size) string {
 	pads := make([]size, 2*rank)
 	for i := range pads {
@@ -110,5 +110,7 @@ func (b *builder) where(mask, x, y string) string { return b.op("Where", []strin
 
 // ratio is num/den, 0 where nothing is left to sum.
 func (b *builder) ratio(num, den string) string {
-	return b.op("Div", []string{num, b.op("Clip", []string{den, b.tiny()})})
+	return b.op("Div", []string{num, b.atLeastTiny(den)})
 }
+
+func (b *builder) atLeastTiny(den string) string { return b.op("Clip", []string{den, b.tiny()}) }

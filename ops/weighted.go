@@ -84,24 +84,21 @@ func (b *builder) running(x string, attrs ...*onnxpb.AttributeProto) string {
 	return b.op("CumSum", []string{x, b.op("Constant", nil, onnxpb.IntAttr("value_int", 1))}, attrs...)
 }
 
-// sums are the two sums of the ratio, over the same sources.
+// sums are the two sums of the ratio, over the same sources: num has one axis more, the channels of a head.
 type sums struct{ num, den string }
 
 // blend is the ratio of sums over the sources inside a window, weighted by exp(w - top), and outside it, weighted by 1.
-// Both are brought to the larger exponent of those that occur: a window of very negative biases still decides where
-// nothing lies outside it.
-func (b *builder) blend(inside, outside sums, top string) string {
-	zero := b.real(0)
-	occurs := func(s sums) string { return b.op("Greater", []string{s.den, zero}) }
-	high := b.op("Max", []string{
-		b.where(occurs(inside), top, b.lowest()),
-		b.where(occurs(outside), zero, b.lowest()),
-	})
-	scale := func(exponent string) string {
-		return b.exp(b.op("Min", []string{b.sub(exponent, high), zero}))
+// Where both occur the larger of the exponents top and 0 is taken out of both; where one is missing the other stays as
+// it is: a window of very negative biases still decides where nothing lies outside it. The shape of top broadcasts to
+// den's; axis is the one that num has more.
+func (b *builder) blend(inside, outside sums, top string, axis int64) string {
+	zero, one := b.real(0), b.real(1)
+	factor := func(exponent, other string) string {
+		occurs := b.op("Greater", []string{other, zero})
+		return b.where(occurs, b.exp(b.op("Min", []string{exponent, zero})), one)
 	}
-	in, out := scale(top), scale(zero)
-	return b.ratio(
-		b.add(b.mul(inside.num, in), b.mul(outside.num, out)),
-		b.add(b.mul(inside.den, in), b.mul(outside.den, out)))
+	in, out := factor(top, outside.den), factor(b.op("Neg", []string{top}), inside.den)
+	num := b.add(b.mul(inside.num, b.unsqueeze(in, axis)), b.mul(outside.num, b.unsqueeze(out, axis)))
+	den := b.add(b.mul(inside.den, in), b.mul(outside.den, out))
+	return b.op("Div", []string{num, b.unsqueeze(b.atLeastTiny(den), axis)})
 }

@@ -22,7 +22,7 @@ enum { AFT_GATE_SIGMOID = 0, AFT_GATE_TANH = 1, AFT_GATE_IDENTITY = 2, AFT_GATE_
 /* Results of aft_run and aft_check. */
 enum { AFT_OK = 0, AFT_INVALID = 1, AFT_NO_MEMORY = 2 };
 
-/* A read-only row-major operand. data may be NULL when a dimension is 0, and in aft_check. */
+/* A read-only row-major operand of any alignment. data may be NULL when a dimension is 0, and in aft_check. */
 typedef struct {
   int32_t dtype;
   int32_t rank;
@@ -39,12 +39,13 @@ typedef struct {
   int64_t pads[2];  /* AFTConv2D: top, left */
 } aft_attrs;
 
-/* What the host lends a kernel. Any member may be NULL: then work runs in this thread, memory comes from malloc. */
+/* What the host lends a kernel. parallel may be NULL: then all work runs in this thread; so may alloc and release, both:
+ * then memory comes from malloc. All three are called by the thread that called aft_run and by no other. */
 typedef struct {
   void *ctx;
   /* Runs fn(arg, i) for i = 0..n-1, in any order and on any threads, and returns when all are done. */
   void (*parallel)(void *ctx, void (*fn)(void *arg, size_t i), void *arg, size_t n);
-  void *(*alloc)(void *ctx, size_t bytes); /* NULL when there is no memory; 64-byte alignment is not required */
+  void *(*alloc)(void *ctx, size_t bytes); /* NULL when there is no memory; aligned for double */
   void (*release)(void *ctx, void *p);
 } aft_host;
 
@@ -87,7 +88,8 @@ const aft_op *aft_ops(size_t *count);
  * of Q. Returns AFT_OK, or AFT_INVALID with a message that names the operator, the input or attribute, found and allowed. */
 int aft_check(const aft_call *call, char message[AFT_MESSAGE]);
 
-/* aft_check, then the kernel: writes Y, which has the type and shape of Q and overlaps no input. Counts the call. */
+/* aft_check, then the kernel: writes Y, which has the type and shape of Q; one that overlaps an input is refused. Counts
+ * the call. AFT_OK, AFT_INVALID or AFT_NO_MEMORY, the last two with a message. Safe to call from many threads. */
 int aft_run(const aft_call *call, void *out, const aft_host *host, char message[AFT_MESSAGE]);
 
 /* How often aft_run ran the operator of that index of the table on that element type since the process began. */

@@ -19,7 +19,8 @@ type Case struct {
 	Attrs  ops.Attrs
 	Inputs []*tensor.Tensor // in the order of the declaration
 	Y      tensor.Array     // the truth, float64, from the inputs as stored
-	// Tolerance bounds |got - Y| for a float32 engine.
+	Stored tensor.DType     // what the truth's inputs are exact in; a narrower engine has no use for the case
+	// Tolerance bounds |got - Y| for an engine of the stored type.
 	Tolerance float64
 	// Wide marks data that leaves a range of exp(80) between the largest and the smallest term of a batch entry: a
 	// function body must stay finite there, but need not meet the tolerance (the operator set, "Bodies").
@@ -60,6 +61,10 @@ func Golden(dir string) ([]Case, error) {
 			}
 			c.Inputs = append(c.Inputs, in)
 		}
+		if len(c.Inputs) == 0 {
+			return nil, fmt.Errorf("%s: lists no inputs", m.ID)
+		}
+		c.Stored = c.Inputs[0].DType
 		cases = append(cases, c)
 	}
 	return cases, nil

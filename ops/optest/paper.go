@@ -71,7 +71,7 @@ func (p *paperCase) load(dir string) (Case, error) {
 	for name, t := range stored {
 		arrays[name] = t.Array()
 	}
-	c := Case{ID: p.ID, Y: arrays[p.Output.Name], Tolerance: p.Tolerance}
+	c := Case{ID: p.ID, Y: arrays[p.Output.Name], Stored: tensor.Float32, Tolerance: p.Tolerance}
 	c.Wide = slices.Contains(p.Needs, "row-max") || slices.Contains(p.Needs, "no-cancellation")
 	c.Attrs = ops.Attrs{"causal": {0}, "gate": {ops.GateSigmoid}}
 	if p.Params.Causal {

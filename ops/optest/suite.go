@@ -43,7 +43,9 @@ func Run(t *testing.T, e Engine) {
 	e.run(t, "trivial", e.testTrivial)
 	e.run(t, "special", e.testSpecial)
 	e.run(t, "properties", e.testProperties)
-	e.run(t, "empty", e.testEmpty)
+	if !e.Body { // runtimes differ in what they make of standard operators without elements
+		e.run(t, "empty", e.testEmpty)
+	}
 	e.run(t, "refuses", e.testRefuses)
 }
 
@@ -65,6 +67,9 @@ func (e *Engine) runCases(t *testing.T, dir string, load func(string) ([]Case, e
 		t.Fatalf("%s holds no cases", dir)
 	}
 	for _, c := range cases {
+		if c.Stored == tensor.Float64 && e.DType != tensor.Float64 {
+			continue
+		}
 		e.run(t, c.ID, func(t *testing.T) { e.check(t, c) })
 	}
 }

@@ -1,0 +1,52 @@
+package atomicfile
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// orphanAge is how old a temporary file must be before it may count as abandoned: far more than the moment between a
+// writer's creating and locking it.
+const orphanAge = time.Minute
+
+// sweep removes what killed processes left in dir: old temporary files that nobody has locked. It is a courtesy; what
+// it cannot read or remove stays.
+func sweep(dir string) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return
+	}
+	names, err := d.Readdirnames(-1)
+	d.Close()
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if isTemp(name) {
+			removeOrphan(filepath.Join(dir, name))
+		}
+	}
+}
+
+func isTemp(name string) bool {
+	random, hasPrefix := strings.CutPrefix(name, tempPrefix)
+	random, hasSuffix := strings.CutSuffix(random, tempSuffix)
+	return hasPrefix && hasSuffix && len(random) == tempRandom && strings.Trim(random, "0123456789abcdef") == ""
+}
+
+func removeOrphan(name string) {
+	info, err := os.Lstat(name)
+	if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < orphanAge {
+		return
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if lock(f) {
+		os.Remove(name)
+	}
+}

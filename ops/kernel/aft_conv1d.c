@@ -1,0 +1,26 @@
+/* AFTConv1D: Q (B,T,D), K (B,T,H), V (B,T,D), W (H,s); h = d / (D/H) is the head of channel d.
+ *
+ *     Y[b,t,d] = gate(Q[b,t,d]) * sum_t' exp(K[b,t',h] + w[h,t,t']) V[b,t',d] / sum_t' exp(K[b,t',h] + w[h,t,t'])
+ *     w[h,t,t'] = W[h, t'-t+pad_left] where 0 <= t'-t+pad_left < s, 0 elsewhere
+ *
+ * A correlation, as ONNX Conv. Causal limits the sums to t' <= t and so drops taps after pad_left. */
+#include "aft_window.h"
+
+int aft_conv1d_check(const aft_call *call, char *message) {
+  aft_dims dims;
+  int rc = aft_check_call(call, &dims, message);
+  if (rc == AFT_OK) rc = aft_check_heads(call, &dims, message);
+  if (rc == AFT_OK) rc = aft_at_least(call, 3, 1, 1, "1 tap", message);
+  if (rc != AFT_OK) return rc;
+  return aft_within(call, "pad_left", call->attrs.pad_left, 0, call->in[3].dims[1] - 1, "a tap of W", message);
+}
+
+int aft_conv1d_run(const aft_call *call, void *out, const aft_host *host) {
+  size_t taps = (size_t)call->in[3].dims[1];
+  aft_window window = {.call = call, .out = out, .rows = 1, .cols = (size_t)call->in[0].dims[1]};
+  window.kernel_rows = 1;
+  window.kernel_cols = taps;
+  window.left = (size_t)call->attrs.pad_left;
+  window.w_head = taps;
+  return aft_window_run(window, host);
+}

@@ -1,0 +1,185 @@
+//go:build cgo
+
+package ort
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	onnx "github.com/yalue/onnxruntime_go"
+)
+
+// This file is all that this package knows of onnxruntime_go, which keeps the environment, the options and the sessions.
+// What it lacks (custom operators, float16 and rank-0 tensors, reading a session's own inputs) capi.go does through
+// the pointers that its structs hold.
+
+// binding is the engine made of onnxruntime_go.
+type binding struct{}
+
+// newEngine loads the library, starts its environment and registers nothing yet.
+func newEngine(path string) (engine, string, error) {
+	lib, err := loadLibrary(path)
+	if err != nil {
+		return nil, "", err
+	}
+	if !recent(lib.version) {
+		return nil, "", &VersionError{Library: path, Found: lib.version}
+	}
+	// The same path as above, or the process would hold two copies of the library.
+	onnx.SetSharedLibraryPath(path)
+	// Errors come back as values; the library would also write them to standard error.
+	if err := onnx.InitializeEnvironment(onnx.WithLogLevelFatal()); err != nil {
+		return nil, "", err
+	}
+	b := binding{}
+	if err := b.start(lib); err != nil {
+		b.close()
+		return nil, "", err
+	}
+	return b, lib.version, nil
+}
+
+// start makes sure that telemetry is off and that the pointers this file takes out of onnxruntime_go are what they seem.
+func (b binding) start(lib loaded) error {
+	if err := onnx.DisableTelemetry(); err != nil {
+		return err
+	}
+	if err := lib.use(); err != nil {
+		return err
+	}
+	return b.selfTest()
+}
+
+const selfTestKey = "aftonnx.self_test"
+
+// selfTest writes a setting through onnxruntime_go and reads it through the pointer.
+func (binding) selfTest() error {
+	o, err := onnx.NewSessionOptions()
+	if err != nil {
+		return err
+	}
+	defer o.Destroy()
+	if err := o.AddSessionConfigEntry(selfTestKey, "1"); err != nil {
+		return err
+	}
+	p, err := pointerIn(o, "OrtSessionOptions")
+	if err != nil {
+		return err
+	}
+	found, err := hasConfig(p, selfTestKey)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return fmt.Errorf("onnxruntime_go keeps its session options elsewhere than expected: this version does not fit")
+	}
+	return nil
+}
+
+func (binding) close() error {
+	releaseLibrary()
+	return onnx.DestroyEnvironment()
+}
+
+// pointerIn returns the C pointer to that type which is the first field of the struct that v points to, through one more
+// Go struct if that is the first field. Anything else is an error: another version of onnxruntime_go.
+func pointerIn(v any, cType string) (unsafe.Pointer, error) {
+	value := reflect.ValueOf(v)
+	for range 2 {
+		if value.Kind() != reflect.Pointer || value.IsNil() || value.Elem().Kind() != reflect.Struct || value.Elem().NumField() == 0 {
+			break
+		}
+		field := value.Elem().Field(0)
+		if field.Kind() != reflect.Pointer || value.Elem().Type().Field(0).Offset != 0 {
+			break
+		}
+		if strings.HasSuffix(field.Type().Elem().Name(), cType) && field.UnsafePointer() != nil {
+			return field.UnsafePointer(), nil
+		}
+		value = field
+	}
+	return nil, fmt.Errorf("onnxruntime_go: %T does not hold its %s first: this version does not fit", v, cType)
+}
+
+// newSession makes a session. onnxruntime_go wants to know names of inputs and outputs only for its own Run.
+func (binding) newSession(m modelSource, so SessionOptions) (engineSession, error) {
+	o, err := onnx.NewSessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	defer o.Destroy()
+	if err := configure(o, so); err != nil {
+		return nil, err
+	}
+	var s *onnx.DynamicAdvancedSession
+	if m.path != "" {
+		s, err = onnx.NewDynamicAdvancedSession(m.path, nil, nil, o)
+	} else {
+		s, err = onnx.NewDynamicAdvancedSessionWithONNXData(m.data, nil, nil, o)
+	}
+	if err != nil {
+		return nil, plain(err)
+	}
+	p, err := pointerIn(s, "OrtSession")
+	if err != nil {
+		s.Destroy()
+		return nil, err
+	}
+	return &boundSession{owner: s, session: p}, nil
+}
+
+// plain drops what onnxruntime_go puts before ONNX Runtime's own words.
+func plain(err error) error {
+	_, text, found := strings.Cut(err.Error(), "Error creating C session")
+	if !found {
+		return err
+	}
+	return errors.New(strings.TrimLeft(strings.TrimPrefix(text, " from file"), ": "))
+}
+
+func configure(o *onnx.SessionOptions, so SessionOptions) error {
+	if so.Threads > 0 {
+		if err := o.SetIntraOpNumThreads(so.Threads); err != nil {
+			return err
+		}
+	}
+	if so.Threads > runtime.NumCPU() {
+		// Waiting threads that spin would take the processors from those that work.
+		if err := o.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"); err != nil {
+			return err
+		}
+	}
+	if so.NoKernels {
+		return nil
+	}
+	p, err := pointerIn(o, "OrtSessionOptions")
+	if err != nil {
+		return err
+	}
+	return registerKernels(p)
+}
+
+// stopper ends a run from another goroutine.
+type stopper struct{ o *onnx.RunOptions }
+
+func newStopper() (stopper, unsafe.Pointer, error) {
+	o, err := onnx.NewRunOptions()
+	if err != nil {
+		return stopper{}, nil, err
+	}
+	p, err := pointerIn(o, "OrtRunOptions")
+	if err != nil {
+		o.Destroy()
+		return stopper{}, nil, err
+	}
+	return stopper{o}, p, nil
+}
+
+// stop can only fail on options that were destroyed, which close's caller rules out.
+func (s stopper) stop() { s.o.Terminate() }
+
+func (s stopper) close() { s.o.Destroy() }

@@ -1,0 +1,173 @@
+package ort
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/aftonnx/aftonnx/ops"
+)
+
+// SessionOptions say how a model is run.
+type SessionOptions struct {
+	Threads   int  // within an operator, the caller's included; 0: ONNX Runtime's choice, one a physical core
+	NoKernels bool // leave the ai.aft kernels out: ONNX Runtime then inlines the operators' function bodies
+}
+
+// Session is a loaded model. All of it may be used from many goroutines at once.
+type Session struct {
+	inputs, outputs []Value
+	held            *held
+	net             runtime.Cleanup
+}
+
+// held is what a Session owns in C. It is apart from Session so that a Session that was never closed can be collected,
+// which closes it.
+type held struct {
+	mu     sync.RWMutex // read-locked by runs
+	native engineSession
+	env    *environment
+}
+
+func newSession(env *environment, m modelSource, o SessionOptions) (*Session, error) {
+	native, err := env.engine.newSession(m, o)
+	if err != nil {
+		return nil, &ModelError{Path: m.path, Err: explainLoad(err, o)}
+	}
+	s := &Session{held: &held{native: native, env: env}}
+	if s.inputs, s.outputs, err = native.ports(); err != nil {
+		native.close()
+		return nil, &ModelError{Path: m.path, Err: err}
+	}
+	s.net = runtime.AddCleanup(s, func(h *held) { h.close() }, s.held)
+	return s, nil
+}
+
+// explainLoad adds what a model could have used when an operator of ours was not found.
+func explainLoad(err error, o SessionOptions) error {
+	if !strings.Contains(err.Error(), "is not a registered function/op") {
+		return err
+	}
+	if o.NoKernels {
+		return fmt.Errorf("%w (no %s kernels are registered in this session, and the model has no function body for it)",
+			err, ops.Domain)
+	}
+	var names []string
+	for _, d := range ops.All() {
+		names = append(names, d.Name)
+	}
+	return fmt.Errorf("%w (registered in domain %s, version %d: %s)", err, ops.Domain, ops.Version, strings.Join(names, ", "))
+}
+
+// Inputs lists what Run wants, in the model's order.
+func (s *Session) Inputs() []Value { return slices.Clone(s.inputs) }
+
+// Outputs lists what Run gives, in the model's order.
+func (s *Session) Outputs() []Value { return slices.Clone(s.outputs) }
+
+// Run computes every output. The inputs are read in place and must not change meanwhile; the outputs are new memory.
+//
+// A cancelled ctx stops the run between two operators: the error then wraps the context's.
+//
+// Errors: *InputError when an input is missing, unknown, nil, or has another type, rank or size than the model states, or
+// data that does not fit its shape; ErrClosed; else what ONNX Runtime says, such as an operator's complaint about shapes.
+func (s *Session) Run(ctx context.Context, inputs map[string]*Tensor) (map[string]*Tensor, error) {
+	return s.run(ctx, inputs, nil)
+}
+
+// RunInto is Run for outputs whose shapes the caller knows: each given tensor's data is written in place, with no copy,
+// and its type and shape must be exactly those of the result. Outputs that are not given are not returned.
+//
+// Errors: those of Run; an output that the model does not have, that does not fit, or that shares memory with an input
+// or another output.
+func (s *Session) RunInto(ctx context.Context, inputs, outputs map[string]*Tensor) error {
+	given := make([]*Tensor, len(s.outputs))
+	for name, t := range outputs {
+		i := slices.IndexFunc(s.outputs, func(v Value) bool { return v.Name == name })
+		if i < 0 {
+			return fmt.Errorf("output %q: the model has no such output, it gives %s", name, list(s.outputs))
+		}
+		var in *InputError
+		if err := s.outputs[i].accept(t); errors.As(err, &in) {
+			return fmt.Errorf("output %q: %s", name, in.Reason)
+		}
+		if aligned(t) != t {
+			return fmt.Errorf("output %q: its data is not aligned to %d bytes", name, t.DType.Size())
+		}
+		given[i] = t
+	}
+	if err := checkOverlap(inputs, outputs); err != nil {
+		return err
+	}
+	_, err := s.run(ctx, inputs, given)
+	return err
+}
+
+// checkOverlap refuses an output that shares memory with an input or another output: it may be written before the other
+// is read.
+func checkOverlap(inputs, outputs map[string]*Tensor) error {
+	for name, out := range outputs {
+		for other, in := range inputs {
+			if in != nil && overlap(out.Data, in.Data) {
+				return fmt.Errorf("output %q: shares memory with input %q", name, other)
+			}
+		}
+		for other, o := range outputs {
+			if other != name && overlap(out.Data, o.Data) {
+				return fmt.Errorf("output %q: shares memory with output %q", min(name, other), max(name, other))
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Session) run(ctx context.Context, inputs map[string]*Tensor, given []*Tensor) (map[string]*Tensor, error) {
+	defer runtime.KeepAlive(s) // or a collection during the last run would close the session
+	ordered, err := arrange(s.inputs, inputs)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("run: %w", context.Cause(ctx))
+	}
+	s.held.mu.RLock()
+	defer s.held.mu.RUnlock()
+	if s.held.native == nil {
+		return nil, fmt.Errorf("session: %w", ErrClosed)
+	}
+	results, err := s.held.native.run(ctx, request{inputs: ordered, outputs: given})
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("run: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run: %w", err)
+	}
+	named := make(map[string]*Tensor, len(results))
+	for i, t := range results {
+		if t != nil {
+			named[s.outputs[i].Name] = t
+		}
+	}
+	return named, nil
+}
+
+// Close frees the model when the runs in flight are done; later runs return ErrClosed. A second Close does nothing.
+func (s *Session) Close() error {
+	s.net.Stop()
+	return s.held.close()
+}
+
+func (h *held) close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.native == nil {
+		return nil
+	}
+	h.native.close()
+	h.native = nil
+	return h.env.release()
+}
