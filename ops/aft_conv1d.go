@@ -98,16 +98,25 @@ func (c *conv1D) readWindow() {
 	c.weights = b.exp(b.sub(w, c.top))
 }
 
-// minBlock keeps the matrices of short windows large enough for a matrix product.
-const minBlock = 32
+// goodBlock is a length of blocks that makes a good matrix product.
+const goodBlock = 32
 
-// inside sums x (B,T,H*C) over the window. The positions are cut into blocks no shorter than the window's reach, so that
-// a block needs itself and its neighbours, and the weights of all blocks of a head are the same matrix: one product of
-// (L,3L) by (3L,B*blocks*C) a head. It needs neither a static number of groups nor a type that Conv has.
+// blocks cuts T into n blocks of equal length, no shorter than the window reaches. Short windows get longer blocks, up
+// to goodBlock, as long as a matrix (L,3L) a head is not larger than the values are: L*L <= T*D/H.
+func (c *conv1D) blocks() (n, length size) {
+	b := c.b
+	good := b.least(fixed(goodBlock), b.root(b.times(c.t, c.width)))
+	least := b.most(b.most(c.left, c.right), b.least(c.t, good))
+	n = b.most(b.quotient(c.t, least), fixed(1))
+	return n, b.most(b.blocks(c.t, n), fixed(1))
+}
+
+// inside sums x (B,T,H*C) over the window. A block needs itself and its neighbours, and the weights of all blocks of a
+// head are the same matrix: one product of (L,3L) by (3L,B*blocks*C) a head. It needs neither a static number of groups
+// nor a type that Conv has.
 func (c *conv1D) inside(x string, width size) string {
 	b := c.b
-	length := b.most(b.most(c.left, c.right), b.most(b.least(c.t, fixed(minBlock)), fixed(1)))
-	n := b.blocks(c.t, length)
+	n, length := c.blocks()
 	around := b.plus(n, fixed(2))
 
 	x = b.reshape(x, c.batch, c.t, b.times(c.heads, width))

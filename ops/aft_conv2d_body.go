@@ -10,6 +10,9 @@ import (
 func aftConv2DBody(b *builder) string {
 	_, batch, t, d := b.queries()
 	c := &conv2D{b: b, batch: batch, t: t, heads: b.dim("K", 2)}
+	if b.spec.Heads > 0 {
+		c.heads, d = fixed(int64(b.spec.Heads)), fixed(int64(b.spec.Channels))
+	}
 	k := b.compute(b.expect("K", batch, t, c.heads))
 	v := b.compute(b.expect("V", batch, t, d))
 	c.readGrid()
@@ -35,14 +38,14 @@ type conv2D struct {
 	b        *builder
 	batch, t size
 	heads    size
-	width    size // channels of a head
-	h, w     size // the grid
-	rows     reach
-	columns  reach
-	biases   string // (H, rows.taps(), columns.taps()), without the taps that no position can use
+	width    size   // channels of a head
+	h, w     size   // the grid
+	rows     reach  // of the window, at most to its own ends
+	columns  reach  //
+	biases   string // (H, taps of rows, taps of columns)
 }
 
-// reach is how far the window reaches along one axis of the grid, at most to its other end.
+// reach is how far the window reaches before and after the position along one axis of the grid.
 type reach struct{ before, after size }
 
 func (b *builder) taps(r reach) size { return b.plus(r.before, b.plus(fixed(1), r.after)) }
@@ -57,24 +60,18 @@ func (c *conv2D) readGrid() {
 	c.h = b.require(valid, h)
 }
 
-// readWindow checks W and cuts it to the taps that can meet the grid. A causal window has no rows below the position's.
+// readWindow checks W. A causal window has no rows below the position's. Nothing here depends on the grid: with W a
+// constant a runtime computes the weights of the convolution when it loads the model.
 func (c *conv2D) readWindow() {
 	b := c.b
 	kh, kw := b.dim("W", 1), b.dim("W", 2)
 	top, left := b.attr("pads", 0), b.attr("pads", 1)
 	valid := b.and(b.less(fixed(-1), top), b.less(top, kh), b.less(fixed(-1), left), b.less(left, kw))
-	w := b.expect("W", c.heads, b.require(valid, kh), kw)
+	w := b.compute(b.expect("W", c.heads, b.require(valid, kh), kw))
 
-	c.rows, c.columns = b.reach(c.h, kh, top), b.reach(c.w, kw, left)
-	c.rows.after = b.choose(b.causal(), fixed(0), c.rows.after)
-	from := b.vector(b.minus(top, c.rows.before), b.minus(left, c.columns.before))
-	to := b.vector(b.plus(top, b.plus(c.rows.after, fixed(1))), b.plus(left, b.plus(c.columns.after, fixed(1))))
-	c.biases = b.compute(b.op("Slice", []string{w, from, to, b.ints(1, 2)}))
-}
-
-func (b *builder) reach(length, taps, pad size) reach {
-	end := b.most(b.minus(length, fixed(1)), fixed(0))
-	return reach{b.least(pad, end), b.least(b.minus(b.minus(taps, fixed(1)), pad), end)}
+	c.rows = reach{top, b.choose(b.causal(), fixed(0), b.minus(b.minus(kh, fixed(1)), top))}
+	c.columns = reach{left, b.minus(b.minus(kw, fixed(1)), left)}
+	c.biases = b.slice(w, 1, fixed(0), b.taps(c.rows))
 }
 
 // past is biases with -inf for the taps after the position, if the operator is causal: the row of the position is the
@@ -170,18 +167,28 @@ func (c *conv2D) dense(x sums) string {
 	return b.transpose(b.ratio(product(x.num), product(b.unsqueeze(x.den, 3))), 0, 2, 1, 3)
 }
 
-// matrix is the window as a matrix of biases (H,T,T): skewed along the columns of the grid, then along its rows.
+// matrix is the window as a matrix of biases (H,T,T): cut to the taps that can meet the grid, then skewed along the
+// columns of the grid and along its rows.
 func (c *conv2D) matrix() string {
 	b := c.b
-	kh, kw := b.taps(c.rows), b.taps(c.columns)
+	cut := func(w string, axis int64, r reach, n size) (string, reach) {
+		end := b.most(b.minus(n, fixed(1)), fixed(0))
+		near := reach{b.least(r.before, end), b.least(r.after, end)}
+		from := b.minus(r.before, near.before)
+		return b.slice(w, axis, from, b.plus(from, b.taps(near))), near
+	}
+	w, rows := cut(c.biases, 1, c.rows, c.h)
+	w, columns := cut(w, 2, c.columns, c.w)
+	kh, kw := b.taps(rows), b.taps(columns)
+
 	outer := b.times(c.heads, kh)
-	w := b.op("Expand", []string{b.reshape(c.biases, outer, fixed(1), kw, fixed(1)), b.vector(outer, c.w, kw, fixed(1))})
-	w = b.slice(b.skew(w, outer, c.w, kw, fixed(1)), 2, c.columns.before, b.plus(c.columns.before, c.w))
+	w = b.op("Expand", []string{b.reshape(w, outer, fixed(1), kw, fixed(1)), b.vector(outer, c.w, kw, fixed(1))})
+	w = b.slice(b.skew(w, outer, c.w, kw, fixed(1)), 2, columns.before, b.plus(columns.before, c.w))
 
 	square := b.times(c.w, c.w)
 	w = b.reshape(w, c.heads, fixed(1), kh, square)
 	w = b.op("Expand", []string{w, b.vector(c.heads, c.h, kh, square)})
-	w = b.slice(b.skew(w, c.heads, c.h, kh, square), 2, c.rows.before, b.plus(c.rows.before, c.h))
+	w = b.slice(b.skew(w, c.heads, c.h, kh, square), 2, rows.before, b.plus(rows.before, c.h))
 	w = b.transpose(b.reshape(w, c.heads, c.h, c.h, c.w, c.w), 0, 1, 3, 2, 4)
 	return b.reshape(w, c.heads, c.t, c.t)
 }

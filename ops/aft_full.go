@@ -40,6 +40,8 @@ func gateAttr() Attr {
 func aftFullBody(b *builder) string {
 	_, batch, t, d := b.queries()
 	s := b.choose(b.causal(), t, b.dim("K", 1))
+	// A product over no sources at all leaves memory as it was in some runtimes: better no answer than that.
+	s = b.require(b.or(b.less(fixed(0), s), b.equal(t, fixed(0))), s)
 	k := b.compute(b.expect("K", batch, s, d))
 	v := b.compute(b.expect("V", batch, s, d))
 	block := b.op("Slice", []string{"W", b.ints(0, 0), b.vector(t, s), b.ints(0, 1)})

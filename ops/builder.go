@@ -44,7 +44,8 @@ func nodeKey(opType string, inputs []string, attrs []*onnxpb.AttributeProto) str
 	var key strings.Builder
 	fmt.Fprintf(&key, "%s %q", opType, inputs)
 	for _, a := range attrs {
-		fmt.Fprintf(&key, " %s=%d,%d,%q,%q,%x", a.Name, a.GetI(), a.Ints, a.S, a.RefAttrName, a.GetT().GetRawData())
+		t := a.GetT()
+		fmt.Fprintf(&key, " %s=%d,%d,%q,%q,%d%d%x", a.Name, a.GetI(), a.Ints, a.S, a.RefAttrName, t.GetDataType(), t.GetDims(), t.GetRawData())
 	}
 	return key.String()
 }
@@ -70,19 +71,30 @@ func (b *builder) finish(result string) []*onnxpb.NodeProto {
 	return kept
 }
 
-// ints is a constant int64 vector.
+// ints is a constant int64 vector. It is written as a tensor: in a function body, runtimes lose the rank of "value_ints".
 func (b *builder) ints(v ...int64) string {
-	return b.op("Constant", nil, onnxpb.IntsAttr("value_ints", v...))
+	t := &tensor.Tensor{DType: tensor.Int64, Shape: []int{len(v)}}
+	for _, x := range v {
+		t.Data = binary.LittleEndian.AppendUint64(t.Data, uint64(x))
+	}
+	return b.constant(t)
+}
+
+// integer is a constant int64 of rank 0.
+func (b *builder) integer(v int64) string {
+	return b.constant(&tensor.Tensor{DType: tensor.Int64, Data: binary.LittleEndian.AppendUint64(nil, uint64(v))})
 }
 
 // real is a constant of rank 0 in the type the body computes in.
 func (b *builder) real(v float64) string {
-	t := &tensor.Tensor{DType: b.computeType(), Shape: []int{}}
-	if t.DType == tensor.Float64 {
-		t.Data = binary.LittleEndian.AppendUint64(nil, math.Float64bits(v))
-	} else {
-		t.Data = binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(v)))
+	if b.computeType() == tensor.Float64 {
+		return b.constant(&tensor.Tensor{DType: tensor.Float64, Data: binary.LittleEndian.AppendUint64(nil, math.Float64bits(v))})
 	}
+	bits := math.Float32bits(float32(v))
+	return b.constant(&tensor.Tensor{DType: tensor.Float32, Data: binary.LittleEndian.AppendUint32(nil, bits)})
+}
+
+func (b *builder) constant(t *tensor.Tensor) string {
 	return b.op("Constant", nil, onnxpb.TensorAttr("value", t))
 }
 

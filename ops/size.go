@@ -1,6 +1,11 @@
 package ops
 
-import "github.com/aftonnx/aftonnx/internal/onnxpb"
+import (
+	"math"
+
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
 
 // size is an int64 number: known while the body is written, or computed by it as a vector of one element. Arithmetic on
 // known sizes adds no nodes, so one way of writing a body serves fixed attributes and attributes read from the node.
@@ -118,6 +123,15 @@ func (b *builder) blocks(x, n size) size {
 	return b.quotient(b.plus(x, b.minus(n, fixed(1))), n)
 }
 
+// root is the square root of x, rounded down.
+func (b *builder) root(x size) size {
+	if x.known {
+		return fixed(int64(math.Sqrt(float64(x.value))))
+	}
+	r := b.op("Sqrt", []string{b.cast(x.name, tensor.Float64)})
+	return size{name: b.cast(r, tensor.Int64)}
+}
+
 func (b *builder) compare(opType string, x, y size, f func(x, y int64) bool) cond {
 	if x.known && y.known {
 		return cond{known: true, value: f(x.value, y.value)}
@@ -153,6 +167,8 @@ func (b *builder) and(conds ...cond) cond {
 	}
 	return all
 }
+
+func (b *builder) or(x, y cond) cond { return b.not(b.and(b.not(x), b.not(y))) }
 
 // choose is x where c holds and y elsewhere.
 func (b *builder) choose(c cond, x, y size) size {

@@ -73,10 +73,8 @@ func (b *builder) unsqueeze(x string, axes ...int64) string {
 
 // index is the vector 0, 1, ..., n-1.
 func (b *builder) index(n size) string {
-	zero := b.op("Constant", nil, onnxpb.IntAttr("value_int", 0))
-	one := b.op("Constant", nil, onnxpb.IntAttr("value_int", 1))
 	end := b.op("Squeeze", []string{b.vec(n), b.ints(0)})
-	return b.op("Range", []string{zero, end, one})
+	return b.op("Range", []string{b.integer(0), end, b.integer(1)})
 }
 
 // future is the bool matrix (rows, columns) of column > row.

@@ -81,7 +81,7 @@ func (b *builder) total(x string, batch, s, d size) string {
 
 // running sums x along axis 1: up to each position, from it with reverse; without it with exclusive.
 func (b *builder) running(x string, attrs ...*onnxpb.AttributeProto) string {
-	return b.op("CumSum", []string{x, b.op("Constant", nil, onnxpb.IntAttr("value_int", 1))}, attrs...)
+	return b.op("CumSum", []string{x, b.integer(1)}, attrs...)
 }
 
 // sums are the two sums of the ratio, over the same sources: num has one axis more, the channels of a head.

@@ -20,7 +20,8 @@ import (
 // binding is the engine made of onnxruntime_go.
 type binding struct{}
 
-// newEngine loads the library, starts its environment and registers nothing yet.
+// newEngine loads the library and starts its environment, without telemetry, once the pointers that this file takes out of
+// onnxruntime_go have proved to be what they seem.
 func newEngine(path string) (engine, string, error) {
 	lib, err := loadLibrary(path)
 	if err != nil {
@@ -29,29 +30,21 @@ func newEngine(path string) (engine, string, error) {
 	if !recent(lib.version) {
 		return nil, "", &VersionError{Library: path, Found: lib.version}
 	}
-	// The same path as above, or the process would hold two copies of the library.
+	if err := lib.use(); err != nil {
+		return nil, "", err
+	}
+	// The same path as above, or the process would hold two copies of the library. Errors come back as values; with a
+	// lower log level ONNX Runtime would also write them to standard error.
 	onnx.SetSharedLibraryPath(path)
-	// Errors come back as values; the library would also write them to standard error.
 	if err := onnx.InitializeEnvironment(onnx.WithLogLevelFatal()); err != nil {
+		releaseLibrary()
 		return nil, "", err
 	}
 	b := binding{}
-	if err := b.start(lib); err != nil {
-		b.close()
-		return nil, "", err
+	if err := errors.Join(onnx.DisableTelemetry(), b.selfTest()); err != nil {
+		return nil, "", errors.Join(err, b.close())
 	}
 	return b, lib.version, nil
-}
-
-// start makes sure that telemetry is off and that the pointers this file takes out of onnxruntime_go are what they seem.
-func (b binding) start(lib loaded) error {
-	if err := onnx.DisableTelemetry(); err != nil {
-		return err
-	}
-	if err := lib.use(); err != nil {
-		return err
-	}
-	return b.selfTest()
 }
 
 const selfTestKey = "aftonnx.self_test"
@@ -90,13 +83,14 @@ func (binding) close() error {
 func pointerIn(v any, cType string) (unsafe.Pointer, error) {
 	value := reflect.ValueOf(v)
 	for range 2 {
-		if value.Kind() != reflect.Pointer || value.IsNil() || value.Elem().Kind() != reflect.Struct || value.Elem().NumField() == 0 {
+		if value.Kind() != reflect.Pointer || value.IsNil() || value.Elem().Kind() != reflect.Struct {
 			break
 		}
-		field := value.Elem().Field(0)
-		if field.Kind() != reflect.Pointer || value.Elem().Type().Field(0).Offset != 0 {
+		outer := value.Elem()
+		if outer.NumField() == 0 || outer.Field(0).Kind() != reflect.Pointer || outer.Type().Field(0).Offset != 0 {
 			break
 		}
+		field := outer.Field(0)
 		if strings.HasSuffix(field.Type().Elem().Name(), cType) && field.UnsafePointer() != nil {
 			return field.UnsafePointer(), nil
 		}

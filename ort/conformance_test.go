@@ -43,7 +43,7 @@ func (e *operatorEngine) session(model *onnxpb.ModelProto) (*ort.Session, error)
 	if s, ok := e.sessions[string(data)]; ok {
 		return s, nil
 	}
-	s, err := e.rt.LoadBytes(data, ort.SessionOptions{Threads: 2, NoKernels: e.portable})
+	s, err := e.rt.LoadBytes(data, ort.SessionOptions{Threads: 1, NoKernels: e.portable})
 	if err == nil {
 		e.sessions[string(data)] = s
 	}

@@ -2,7 +2,6 @@
 
 #include "custom_op.h"
 
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +47,8 @@ static OrtStatus *fail(uint32_t code, const char *format, ...) {
 
 /* Replaces a status by one that names the place. */
 static OrtStatus *explain(OrtStatus *status, const char *op, const char *what, const char *name) {
-  OrtStatus *better = fail(AFT_ORT_INVALID_ARGUMENT, "ai.aft.%s: %s \"%s\": %s", op, what, name, ORT(GetErrorMessage)(status));
+  OrtStatus *better =
+      fail(AFT_ORT_INVALID_ARGUMENT, "ai.aft.%s: %s \"%s\": %s", op, what, name, ORT(GetErrorMessage)(status));
   ORT(ReleaseStatus)(status);
   return better;
 }
@@ -61,7 +61,7 @@ static uint32_t output_type(const OrtCustomOp *op, size_t i) { (void)i; return (
 static uint32_t required(const OrtCustomOp *op, size_t i) { (void)op; (void)i; return AFT_ORT_REQUIRED; }
 static int32_t memory_type(const OrtCustomOp *op, size_t i) { (void)op; (void)i; return AFT_ORT_MEM_DEFAULT; }
 static int start_version(const OrtCustomOp *op) { (void)op; return 1; }
-static int end_version(const OrtCustomOp *op) { (void)op; return INT_MAX; }
+static int end_version(const OrtCustomOp *op) { (void)op; return 1; }
 
 static uint32_t input_type(const OrtCustomOp *op, size_t i) {
   return (uint32_t)(self(op)->op->in[i].is_int64 ? AFT_INT64 : self(op)->dtype);
@@ -137,6 +137,10 @@ static OrtStatus *read_input(OrtKernelContext *context, const aft_op *op, int32_
 
 static void parallel(void *ctx, void (*fn)(void *arg, size_t i), void *arg, size_t n) {
   host *h = ctx;
+  if (n == 1) {
+    fn(arg, 0);
+    return;
+  }
   OrtStatus *status = ORT(KernelContext_ParallelFor)(h->context, fn, n, 0, arg);
   if (status != NULL && h->failed != NULL)
     ORT(ReleaseStatus)(status);

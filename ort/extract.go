@@ -95,10 +95,12 @@ func readLibrary(r io.Reader, lib filePin) ([]byte, error) {
 	if limit == 0 {
 		limit = maxLibrary
 	}
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
+	var buf bytes.Buffer
+	buf.Grow(int(lib.bytes) + bytes.MinRead) // the size that is pinned, not the archive's
+	if _, err := io.Copy(&buf, io.LimitReader(r, limit+1)); err != nil {
 		return nil, fmt.Errorf("archive: %q: %w", lib.member, err)
 	}
+	data := buf.Bytes()
 	if n := int64(len(data)); n > limit || lib.bytes != 0 && n != lib.bytes {
 		return nil, fmt.Errorf("archive: %q has %d bytes or more, want %d", lib.member, n, limit)
 	}

@@ -185,7 +185,8 @@ func TestFetchRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkFetched(t, got, lib, SourceRelease)
-	if rel, err := filepath.Rel(o.CacheDir, got.Path); err != nil || filepath.ToSlash(rel) != "onnxruntime/1.24.4-release/libonnxruntime.so.1.24.4" {
+	want := "onnxruntime/1.24.4-release/libonnxruntime.so.1.24.4"
+	if rel, err := filepath.Rel(o.CacheDir, got.Path); err != nil || filepath.ToSlash(rel) != want {
 		t.Errorf("stored at %q, %v", rel, err)
 	}
 	if len(*told) != 2 || !strings.Contains((*told)[0], "fetching ONNX Runtime 1.24.4 (0 MB) from http://127.0.0.1") ||
@@ -198,7 +199,9 @@ func TestFetchReleaseZip(t *testing.T) {
 	lib := bytes.Repeat([]byte("dll "), 1000)
 	var buf bytes.Buffer
 	z := zip.NewWriter(&buf)
-	for name, content := range map[string][]byte{"onnxruntime-test/README": []byte("x"), "onnxruntime-test/lib/onnxruntime.dll": lib} {
+	for name, content := range map[string][]byte{
+		"onnxruntime-test/README": []byte("x"), "onnxruntime-test/lib/onnxruntime.dll": lib,
+	} {
 		w, err := z.Create(name)
 		if err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package ort
 import (
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -123,7 +124,7 @@ func (f *finder) fromUser() (Library, bool, error) {
 		}
 		if err != nil {
 			f.fail(g.source, g.path, err)
-			return Library{}, false, f.missing()
+			return Library{}, false, f.unusable(g.source)
 		}
 		return Library{Path: path, Source: g.source, Version: version}, true, nil
 	}
@@ -146,12 +147,26 @@ func (f *finder) check(path string) (string, error) {
 	}
 	version, err := f.probe(path)
 	if err != nil {
-		return "", err
+		return "", explainMachine(path, err)
 	}
 	if !recent(version) {
 		return "", &VersionError{Library: path, Found: version}
 	}
 	return version, nil
+}
+
+// explainMachine says what a library for another processor is; the system's loader may say only that it is not there.
+func explainMachine(path string, err error) error {
+	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+	file, elfErr := elf.Open(path)
+	if elfErr != nil {
+		return err
+	}
+	defer file.Close()
+	if want, ok := machines[runtime.GOARCH]; ok && file.Machine != want {
+		return fmt.Errorf("is built for %s, want %s", file.Machine, want)
+	}
+	return err
 }
 
 // recent reports whether a version string such as "1.24.3" is at least MinVersion.
@@ -244,7 +259,7 @@ func (f *finder) fromCache() (Library, bool) {
 			return Library{Path: path, Source: SourceCache, Version: c.version}, true
 		}
 		if !errors.Is(err, fs.ErrNotExist) && !f.offline() {
-			f.notify("cached ONNX Runtime %q is damaged and will be fetched again: %v", path, err)
+			f.notify("cached ONNX Runtime %q will be fetched again: %v", path, err)
 		}
 		f.fail(SourceCache, path, err)
 	}
@@ -283,9 +298,24 @@ func (f *finder) notify(format string, args ...any) {
 	}
 }
 
+// unusable is the error of a library that was named and does not work.
+func (f *finder) unusable(s Source) error {
+	e := newMissingError(f.tried)
+	e.WaysOut = append(e.WaysOut, fmt.Sprintf("name the file %s of version %s or newer there",
+		libraryNames(runtime.GOOS)[0], MinVersion))
+	if s != SourceOption {
+		e.WaysOut = append(e.WaysOut, fmt.Sprintf("unset %s: the library is then searched for, or fetched", s))
+	}
+	return e
+}
+
+func newMissingError(tried []Attempt) *MissingError {
+	return &MissingError{Platform: runtime.GOOS + "/" + runtime.GOARCH, Tried: tried}
+}
+
 // missing is the error of a search that found nothing.
 func (f *finder) missing() error {
-	e := &MissingError{Platform: runtime.GOOS + "/" + runtime.GOARCH, Tried: f.tried}
+	e := newMissingError(f.tried)
 	e.WaysOut = append(e.WaysOut, fmt.Sprintf("set %s to the path of %s, version %s or newer",
 		SourceEnv, libraryNames(runtime.GOOS)[0], MinVersion))
 	if f.offline() && len(f.fetcher().downloads()) > 0 {

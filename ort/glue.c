@@ -166,7 +166,8 @@ void aft_ort_port_free(aft_ort_port *port) {
 static char *wrap(const aft_ort_buffer *b, OrtValue **value) {
   static char nothing[16];
   void *data = b->data == NULL ? nothing : b->data;
-  return message(ORT(CreateTensorWithDataAsOrtValue)(cpu_memory, data, b->bytes, b->dims, b->rank, (uint32_t)b->dtype, value));
+  return message(ORT(CreateTensorWithDataAsOrtValue)(cpu_memory, data, b->bytes, b->dims, b->rank, (uint32_t)b->dtype,
+                                                     value));
 }
 
 static void release(OrtValue **values, size_t n) {

@@ -46,7 +46,8 @@ func body(t *testing.T, text, name string) string {
 }
 
 // The members of a table: the macros of the header, or plain function pointers.
-var memberPattern = regexp.MustCompile(`ORT_API2_STATUS\((\w+)|ORT_CLASS_RELEASE\((\w+)\)|ORT_API_T\([^,]*,\s*(\w+)|\(ORT_API_CALL\s*\*\s*(\w+)\)`)
+var memberPattern = regexp.MustCompile(
+	`ORT_API2_STATUS\((\w+)|ORT_CLASS_RELEASE\((\w+)\)|ORT_API_T\([^,]*,\s*(\w+)|\(ORT_API_CALL\s*\*\s*(\w+)\)`)
 
 func members(text string) []string {
 	var names []string

@@ -76,7 +76,7 @@ func (e *environment) open(ctx context.Context, o Options) (Library, error) {
 	}
 	eng, version, err := newEngine(lib.Path)
 	if err != nil {
-		return Library{}, fmt.Errorf("ONNX Runtime library %q: %w", lib.Path, err)
+		return Library{}, newMissingError([]Attempt{{Source: lib.Source, Place: lib.Path, Err: err}})
 	}
 	lib.Version = version
 	e.lib, e.engine, e.refs = lib, eng, 1

@@ -49,7 +49,8 @@ func TestRunAdd(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := load(t, rt, binaryOp("Add", test.dtype, test.dims...), ort.SessionOptions{})
-			in := map[string]*ort.Tensor{"x": floats(t, test.dtype, test.shape, test.x...), "y": floats(t, test.dtype, test.shape, test.y...)}
+			in := map[string]*ort.Tensor{
+				"x": floats(t, test.dtype, test.shape, test.x...), "y": floats(t, test.dtype, test.shape, test.y...)}
 			want := floats(t, test.dtype, test.shape, test.want...)
 			if diff := cmp.Diff(map[string]*ort.Tensor{"z": want}, run(t, s, in)); diff != "" {
 				t.Errorf("Run (-want +got):\n%s", diff)
@@ -161,7 +162,8 @@ func TestPorts(t *testing.T) {
 // Each wrong input is named, with what was found and what is wanted; the session works on afterwards.
 func TestRunChecksInputs(t *testing.T) {
 	rt := open(t)
-	s := load(t, rt, model([]port{{"x", tensor.Float32, []any{"n", 2}}, {"m", tensor.Int64, nil}}, []port{{"z", tensor.Float32, []any{"n", 2}}},
+	s := load(t, rt, model(
+		[]port{{"x", tensor.Float32, []any{"n", 2}}, {"m", tensor.Int64, nil}}, []port{{"z", tensor.Float32, []any{"n", 2}}},
 		node("Cast", []string{"m"}, "c", intAttr("to", 1)), node("Mul", []string{"x", "c"}, "z")), ort.SessionOptions{})
 	x, m := floats(t, tensor.Float32, []int{1, 2}, 3, 4), floats(t, tensor.Int64, []int{}, 2)
 	of := func(shape []int, bytes int) *ort.Tensor {
@@ -207,7 +209,7 @@ func TestRunIntoChecksOutputs(t *testing.T) {
 	s := load(t, open(t), binaryOp("Add", tensor.Float32, "n"), ort.SessionOptions{})
 	x, y := floats(t, tensor.Float32, []int{3}, 1, 2, 3), floats(t, tensor.Float32, []int{3}, 1, 2, 3)
 	in := map[string]*ort.Tensor{"x": x, "y": y}
-	odd := make([]byte, 13)[1:]
+	odd := make([]byte, 64)[1:13]
 	for name, test := range map[string]struct {
 		outputs map[string]*ort.Tensor
 		want    string

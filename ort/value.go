@@ -147,8 +147,8 @@ func aligned(t *Tensor) *Tensor {
 	case len(t.Data) == 0:
 		return t
 	case uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))%uintptr(t.DType.Size()) != 0:
-		// make aligns an allocation of at least 8 bytes to 8.
-		data := make([]byte, len(t.Data), max(len(t.Data), 8))
+		// An allocation whose size is a multiple of an element's is aligned to it.
+		data := make([]byte, len(t.Data))
 		copy(data, t.Data)
 		return &Tensor{DType: t.DType, Shape: t.Shape, Data: data}
 	case t.DType == tensor.Bool && slices.ContainsFunc(t.Data, func(b byte) bool { return b > 1 }):

@@ -208,3 +208,14 @@ func TestLong(t *testing.T) {
 		t.Errorf("means are %v, %v and %v, want %v", simple.Data[7], full.Data[0], causal.Data[steps-1], want)
 	}
 }
+
+// TestCancellation: Neumaier's own example, 1 + 1e100 + 1 - 1e100 = 2, which a plain sum finds to be 0.
+func TestCancellation(t *testing.T) {
+	k, v := of(t, []int{1, 4, 1}, 0, 0, 0, 0), of(t, []int{1, 4, 1}, 1, 1e100, 1, -1e100)
+	absent := Options{Gate: GateAbsent}
+	want := of(t, []int{1, 4, 1}, 0.5, 0.5, 0.5, 0.5)
+	same(t, "simple", must(t)(AFTSimple(v, k, v, absent)), want)
+	same(t, "full", must(t)(AFTFull(v, k, v, random(seeded(1), 0, 4, 4), absent)), want)
+	causal := must(t)(AFTSimple(v, k, v, Options{Gate: GateAbsent, Causal: true}))
+	same(t, "simple causal", causal, of(t, []int{1, 4, 1}, 1, 5e99, 1e100/3, 0.5))
+}

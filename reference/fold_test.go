@@ -85,15 +85,18 @@ func TestFoldErrors(t *testing.T) {
 		want string
 		f    func() (Array, error)
 	}{
-		{`factorised bias: input "v": has shape (2,1), want R = 2 at axis 1`, func() (Array, error) { return FoldFactors(square, tall(2)) }},
+		{`factorised bias: input "v": has shape (2,1), want R = 2 at axis 1`,
+			func() (Array, error) { return FoldFactors(square, tall(2)) }},
 		{`factorised bias: input "u": has shape (2), want rank 2`, func() (Array, error) { return FoldFactors(two, square) }},
 		{`has 400000000 values, want at most 268435456`, func() (Array, error) { return FoldFactors(tall(20000), tall(20000)) }},
 		{`local bias: input "w": has shape (2,1), want a square`, func() (Array, error) { return FoldBand(tall(2), 1, false) }},
 		{`local bias: input "w": has 4 values, but shape (2,3) holds 6`,
 			func() (Array, error) { return FoldBand(Array{Shape: []int{2, 3}, Data: square.Data}, 1, false) }},
 		{`local bias: window is 0, want 1..`, func() (Array, error) { return FoldBand(square, 0, false) }},
-		{`local bias: the bias of shape (2,4294967293): has`, func() (Array, error) { return FoldBand(square, math.MaxInt32, false) }},
-		{`kernel: input "w": has shape (2), want (H,s) or (H,kh,kw)`, func() (Array, error) { return FoldKernel(two, two, two, Reparam{}) }},
+		{`local bias: the bias of shape (2,4294967293): has`,
+			func() (Array, error) { return FoldBand(square, math.MaxInt32, false) }},
+		{`kernel: input "w": has shape (2), want (H,s) or (H,kh,kw)`,
+			func() (Array, error) { return FoldKernel(two, two, two, Reparam{}) }},
 		{`kernel: input "gamma": has shape (2,2), want one value for each of the 2 heads`,
 			func() (Array, error) { return FoldKernel(square, square, two, Reparam{}) }},
 		{`kernel: input "beta": has shape (2,1), want one value for each of the 3 heads`,

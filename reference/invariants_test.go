@@ -66,7 +66,10 @@ func TestSimpleIsFull(t *testing.T) {
 		t, s int
 		o    Options
 		std  float64
-	}{{6, 6, Options{}, 1}, {6, 6, Options{Causal: true}, 1}, {4, 7, Options{}, 1}, {40, 40, Options{Causal: true}, 100}, {7, 4, Options{}, 100}} {
+	}{
+		{6, 6, Options{}, 1}, {6, 6, Options{Causal: true}, 1}, {4, 7, Options{}, 1},
+		{40, 40, Options{Causal: true}, 100}, {7, 4, Options{}, 100},
+	} {
 		r := seeded(4)
 		q, k, v := random(r, 1, 2, c.t, 3), random(r, c.std, 2, c.s, 3), random(r, 1, 2, c.s, 3)
 		want := must(t)(AFTFull(q, k, v, random(r, 0, c.t, c.s), c.o))

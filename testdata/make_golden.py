@@ -103,7 +103,8 @@ def full_cases(cases, r):
     every_gate(cases, "full", "AFTFull", lambda b, _: {**r.qkv(b, 5, 4), "W": r.normal(5, 5)})
     cases.add("full-cross", "AFTFull", "S differs from T", causal=0, gate=0, **r.qkv(2, 4, 3, s=9), W=r.normal(4, 9))
     cases.add("full-wide-w", "AFTFull", "W larger than (T,S)", causal=0, gate=0, **r.qkv(2, 5, 3, s=4), W=r.normal(9, 7))
-    cases.add("full-wide-w-causal", "AFTFull", "W larger than (T,T)", causal=1, gate=0, **r.qkv(2, 5, 3), W=r.normal(7, 8))
+    cases.add("full-wide-w-causal", "AFTFull", "W larger than (T,T)", causal=1, gate=0, **r.qkv(2, 5, 3),
+              W=r.normal(7, 8))
     cases.add("full-one", "AFTFull", "one position, one channel", causal=0, gate=0, **r.qkv(1, 1, 1), W=r.normal(1, 1))
     c = {**r.qkv(3, 6, 4), "W": r.normal(6, 6)}
     c["K"][0, 4:], c["K"][1, :2], c["K"][2, 3, 1] = -np.inf, -np.inf, -np.inf
@@ -128,8 +129,10 @@ def full_cases(cases, r):
     cases.add("full-future-key", "AFTFull", "one huge key that only the last position sees", causal=1, gate=0, **c)
     c = {**r.qkv(2, 8, 3), "W": r.normal(8, 8) - 60 * np.eye(8)}
     cases.add("full-low-bias", "AFTFull", "a very negative bias on the diagonal", causal=0, gate=0, **c)
-    cases.add("full-float64", "AFTFull", "float64", dtype=np.float64, causal=1, gate=0, **r.qkv(2, 6, 3), W=r.normal(8, 8))
-    cases.add("full-float16", "AFTFull", "float16", dtype=np.float16, causal=0, gate=0, **r.qkv(2, 6, 3), W=r.normal(6, 6))
+    cases.add("full-float64", "AFTFull", "float64", dtype=np.float64, causal=1, gate=0, **r.qkv(2, 6, 3),
+              W=r.normal(8, 8))
+    cases.add("full-float16", "AFTFull", "float16", dtype=np.float16, causal=0, gate=0, **r.qkv(2, 6, 3),
+              W=r.normal(6, 6))
 
 
 def uniform_keys(r, b, t, d, heads=None):
@@ -147,7 +150,8 @@ def simple_cases(cases, r):
     for causal, suffix in ((0, ""), (1, "-causal")):
         cases.add("simple-keys-std40" + suffix, "AFTSimple", "exp(K) overflows float", causal=causal, gate=0,
                   **r.qkv(2, 12, 3, key_std=40))
-        cases.add("simple-keys-1e4" + suffix, "AFTSimple", "|K| up to 1e4", causal=causal, gate=0, **uniform_keys(r, 2, 8, 3))
+        cases.add("simple-keys-1e4" + suffix, "AFTSimple", "|K| up to 1e4", causal=causal, gate=0,
+                  **uniform_keys(r, 2, 8, 3))
     c = r.qkv(2, 8, 3)
     c["K"][:, 7] = 3000
     cases.add("simple-future-key", "AFTSimple", "one huge key that only the last position sees", causal=1, gate=0, **c)
@@ -175,7 +179,8 @@ def local_cases(cases, r):
                   window=3, **r.qkv(2, 9, 3), W=band(r, 9, 3, causal) - 60)
     c = {**r.qkv(2, 7, 3), "W": band(r, 7, 3, 0), "window": 3}
     c["W"][0, :2], c["W"][6, 3:] = np.nan, np.inf
-    cases.add("local-outside", "AFTLocal", "NaN and Inf in the entries that point outside the sequence", causal=0, gate=0, **c)
+    cases.add("local-outside", "AFTLocal", "NaN and Inf in the entries that point outside the sequence", causal=0,
+              gate=0, **c)
     c = {**r.qkv(2, 7, 3), "W": band(r, 7, 3, 0), "window": 3}
     c["K"][0, 5:], c["W"][2, 1], c["W"][4, :] = -np.inf, -np.inf, -np.inf
     cases.add("local-mask", "AFTLocal", "K = -inf and W = -inf inside the band", causal=0, gate=0, **c)
@@ -215,7 +220,8 @@ def conv1d_cases(cases, r):
 
 
 def conv2d_cases(cases, r):
-    def one(case_id, note="", grid=(3, 4), kernel=(3, 3), pads=(1, 1), heads=2, causal=0, b=2, d=4, key_std=1.0, shift=0.0):
+    def one(case_id, note="", grid=(3, 4), kernel=(3, 3), pads=(1, 1), heads=2, causal=0, b=2, d=4, key_std=1.0,
+            shift=0.0):
         cases.add(case_id, "AFTConv2D", note, causal=causal, gate=0, pads=list(pads), grid=np.array(grid, np.int64),
                   **r.qkv(b, grid[0] * grid[1], d, heads=heads, key_std=key_std), W=r.normal(heads, *kernel) + shift)
 

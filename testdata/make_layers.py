@@ -206,11 +206,12 @@ def su(c):
 
 
 def nid(c):
-    names, note = ["W_q", "W_k", "W_v", "out_proj"], "names of NidheeshK7/SAiDL-Summer-Assignment--2026, causal throughout"
+    names, note = ["W_q", "W_k", "W_v", "out_proj"], "names of NidheeshK7/SAiDL-Summer-Assignment--2026, always causal"
     p, u, v = c.projections(6, 6, bias=False), c.normal(8, 4), c.normal(8, 4)
     w = u.astype(np.float64) @ v.astype(np.float64).T
     c.one("nid-simple", names, {}, none, p, causal=1, note=note)
-    c.one("nid-full", names, {"pos_bias_u": u, "pos_bias_v": v}, pairs(w), p, causal=1, note=note, flags=["--variant", "full"])
+    c.one("nid-full", names, {"pos_bias_u": u, "pos_bias_v": v}, pairs(w), p, causal=1, note=note,
+          flags=["--variant", "full"])
     c.one("nid-local", names, {"pos_bias_u": u, "pos_bias_v": v}, window(w, 3), p, causal=1, note=note,
           flags=["--variant", "local", "--window", "3"])
     p, w, gamma, beta = c.projections(6, 6, keys=3, bias=False), c.normal(3, 4), c.normal(3), c.normal(3)

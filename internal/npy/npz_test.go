@@ -44,7 +44,8 @@ func archive(t *testing.T, members ...member) []byte {
 func TestNPZ(t *testing.T) {
 	bytes123 := file(1, dict("|u1", "False", "(3,)"), 1, 2, 3)
 	zeros := file(1, dict("|u1", "False", "(100000,)"), make([]byte, 100000)...)
-	data := archive(t, member{"b.npy", zip.Store, bytes123}, member{"a.npy.npy", zip.Deflate, zeros}, member{".npy", zip.Store, bytes123})
+	data := archive(t, member{"b.npy", zip.Store, bytes123}, member{"a.npy.npy", zip.Deflate, zeros},
+		member{".npy", zip.Store, bytes123})
 	got, err := readNPZ(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +88,8 @@ func TestNPZRefused(t *testing.T) {
 		{"nothing", nil, "archive: zip"},
 		{"an .npy", ok, "archive: zip"},
 		{"cut", good[:len(good)-30], "archive: zip"},
-		{"a name twice", archive(t, member{"a.npy", zip.Store, ok}, member{"a.npy", zip.Store, ok}), `entry "a.npy": name: stands twice`},
+		{"a name twice", archive(t, member{"a.npy", zip.Store, ok}, member{"a.npy", zip.Store, ok}),
+			`entry "a.npy": name: stands twice`},
 		{"another file", archive(t, member{"a\n.txt", zip.Store, ok}), `entry "a\n.txt": name: does not end in ".npy"`},
 		{"a directory", archive(t, member{"a/", zip.Store, nil}), `entry "a/": name: does not end`},
 		{"a bad array", archive(t, member{"a.npy", zip.Store, ok[:20]}), `entry "a.npy": header`},

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aftonnx/aftonnx/ops/kernel"
+	"github.com/aftonnx/aftonnx/ort"
+	"github.com/aftonnx/aftonnx/verify"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	var r runtimeFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Which ONNX Runtime is used, and whether it and the kernels work",
+		Long: `Says which ONNX Runtime is used and how it was found, whether this build has the kernels, and runs every operator
+once on every engine. It fetches nothing.`,
+		Args: exactly(0, ""),
+		RunE: func(*cobra.Command, []string) error { return a.doctor(&r, asJSON) },
+	}
+	r.addLibrary(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON (schema aftonnx.doctor/1)")
+	return cmd
+}
+
+// diagnosis is the JSON form of what doctor finds.
+type diagnosis struct {
+	Schema  string  `json:"schema"`
+	Version string  `json:"version"`
+	Checks  []check `json:"checks"`
+}
+
+type check struct {
+	Name   string `json:"name"`
+	Result string `json:"result"` // pass, FAIL, missing or info
+	Detail string `json:"detail"`
+}
+
+func (d *diagnosis) add(name, result, detail string) {
+	d.Checks = append(d.Checks, check{name, result, detail})
+}
+
+func (a *app) doctor(r *runtimeFlags, asJSON bool) error {
+	d := &diagnosis{Schema: "aftonnx.doctor/1", Version: version()}
+	d.add("aftonnx", wordInfo, fmt.Sprintf("%s, %s, %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH))
+	if err := kernel.Available(); err != nil {
+		d.add("kernels", wordMissing, err.Error())
+	} else {
+		d.add("kernels", wordPass, "compiled into this program")
+	}
+	options := r.options(a)
+	options.Offline = true
+	lib, missing := ort.Find(a.ctx, options)
+	if missing != nil {
+		d.add("ONNX Runtime", wordMissing, firstLine(missing))
+	} else {
+		d.add("ONNX Runtime", wordPass, lib.Version)
+		d.add("library", wordInfo, lib.Path)
+		d.add("found through", wordInfo, string(lib.Source))
+	}
+	r.offline = true
+	failed, err := a.selfTest(r, d)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = a.printJSON(d)
+	} else {
+		t := &table{header: []string{"check", "result", "detail"}}
+		for _, c := range d.Checks {
+			t.add(c.Name, c.Result, printable(c.Detail))
+		}
+		a.printTable(t)
+	}
+	switch {
+	case err != nil:
+		return err
+	case failed:
+		return &failure{code: exitMismatch, err: errors.New("the self-test failed")}
+	case missing != nil:
+		return &failure{code: exitRuntime, err: missing}
+	}
+	return nil
+}
+
+// selfTest runs one small call of every operator and type on every engine that there is.
+func (a *app) selfTest(r *runtimeFlags, d *diagnosis) (failed bool, err error) {
+	report, err := verify.Operators(a.ctx, verify.Options{Open: r.opener(a), Quick: true})
+	if err != nil {
+		if a.ctx.Err() != nil {
+			return false, err
+		}
+		d.add("self-test", wordFail, firstLine(err))
+		return true, nil
+	}
+	for _, e := range report.Engines {
+		name := "engine " + string(e.Name)
+		if e.Missing != "" {
+			d.add(name, wordMissing, "needs ONNX Runtime")
+			continue
+		}
+		good, bad, problem := 0, 0, ""
+		for _, row := range report.Results {
+			switch {
+			case row.Engine != e.Name:
+			case row.Pass:
+				good++
+			default:
+				bad++
+				problem = fmt.Sprintf("%s %s: %s", row.Name, row.DType, row.Problem)
+			}
+		}
+		switch {
+		case bad > 0:
+			failed = true
+			d.add(name, wordFail, problem)
+		case good > 0:
+			d.add(name, wordPass, fmt.Sprintf("%d operators and types match the reference", good))
+		default:
+			d.add(name, wordInfo, e.About)
+		}
+	}
+	return failed, nil
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	importer "github.com/aftonnx/aftonnx/import"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops"
+	"github.com/aftonnx/aftonnx/ort"
+	"github.com/aftonnx/aftonnx/verify"
+)
+
+// exactly takes that many arguments; what names them in the error.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return between(n, n, what)
+}
+
+func between(low, high int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < low {
+			return usagef("%s: missing argument: %s", cmd.CommandPath(), what).hint("usage: %s", cmd.UseLine())
+		}
+		if len(args) > high {
+			return usagef("%s: unexpected argument %q", cmd.CommandPath(), args[high]).hint("usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// runtimeFlags say which ONNX Runtime is used and how.
+type runtimeFlags struct {
+	library string
+	offline bool
+	threads int
+}
+
+func (r *runtimeFlags) add(f *pflag.FlagSet) {
+	r.addLibrary(f)
+	f.IntVar(&r.threads, "threads", 0, "threads of ONNX Runtime (0: it decides)")
+}
+
+func (r *runtimeFlags) addLibrary(f *pflag.FlagSet) {
+	f.StringVar(&r.library, "ort", "", "the ONNX Runtime library to use, `LIB` (default: found, or fetched once)")
+	f.BoolVar(&r.offline, "offline", false, "never fetch anything")
+}
+
+func (r *runtimeFlags) options(a *app) ort.Options {
+	return ort.Options{Library: r.library, Offline: r.offline, Notify: func(text string) { a.say("%s", text) }}
+}
+
+func (r *runtimeFlags) opener(a *app) verify.Opener {
+	return func(ctx context.Context) (*ort.Runtime, error) { return ort.Open(ctx, r.options(a)) }
+}
+
+func (r *runtimeFlags) check() error {
+	if r.threads < 0 {
+		return usagef("--threads %d: want 0 or more", r.threads)
+	}
+	return nil
+}
+
+// importFlags say what the tensor names of a checkpoint do not.
+type importFlags struct {
+	variant string
+	causal  bool
+	window  int
+	heads   int
+	grid    string
+}
+
+func (i *importFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&i.variant, "variant", "", "the checkpoint's layers are full, simple, local or conv")
+	f.BoolVar(&i.causal, "causal", false, "a position sees itself and what comes before it (--causal=false: every position)")
+	f.IntVar(&i.window, "window", 0, "the window of AFT-local layers: the paper's `S`")
+	f.IntVar(&i.heads, "heads", 0, "the number `H` of heads of AFT-conv layers")
+	f.StringVar(&i.grid, "grid", "", "the grid `H,W` of 2-D AFT-conv layers")
+}
+
+func (i *importFlags) options(f *pflag.FlagSet) (importer.Options, error) {
+	o := importer.Options{Variant: i.variant, Window: i.window, Heads: i.heads}
+	if f.Changed("causal") {
+		o.Causal = &i.causal
+	}
+	switch i.variant {
+	case "", "full", "simple", "local", "conv":
+	default:
+		return o, usagef("--variant %q: unknown, want full, simple, local or conv", i.variant)
+	}
+	if i.window < 0 || i.heads < 0 {
+		return o, usagef("--window %d, --heads %d: want positive numbers", i.window, i.heads)
+	}
+	grid, err := parseGrid(i.grid)
+	o.Grid = grid
+	return o, err
+}
+
+func parseGrid(s string) ([2]int, error) {
+	if s == "" {
+		return [2]int{}, nil
+	}
+	h, w, ok := strings.Cut(s, ",")
+	rows, err1 := strconv.Atoi(h)
+	columns, err2 := strconv.Atoi(w)
+	if !ok || err1 != nil || err2 != nil || rows < 1 || columns < 1 {
+		return [2]int{}, usagef("--grid %q: want two positive numbers, H,W", s)
+	}
+	return [2]int{rows, columns}, nil
+}
+
+// parseFloatType reads --dtype.
+func parseFloatType(s string) (tensor.DType, error) {
+	for _, d := range ops.Types() {
+		if d.String() == s {
+			return d, nil
+		}
+	}
+	return tensor.Invalid, usagef("--dtype %q: unknown, want float32, float16 or float64", s)
+}
+
+// parseEngines reads --engine, a list; nil for the default.
+func parseEngines(list []string) ([]verify.Engine, error) {
+	var engines []verify.Engine
+	for _, name := range list {
+		e, err := verify.ParseEngine(name)
+		if err != nil {
+			return nil, usagef("--%w", err)
+		}
+		engines = append(engines, e)
+	}
+	return engines, nil
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aftonnx/aftonnx/import/checkpoint"
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
+
+func (a *app) inspectCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "inspect FILE",
+		Short: "What is in a checkpoint or a model",
+		Long: `Lists the tensors of a checkpoint (PyTorch or safetensors), or the inputs, outputs, operators, functions and
+initialisers of an ONNX model. The kind of the file is found out by its content.`,
+		Args: exactly(1, "the file to inspect"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			f, err := openFile(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.close()
+			var view inspection
+			if f.checkpoint != nil {
+				view = inspectCheckpoint(args[0], f.checkpoint)
+			} else {
+				view = inspectModel(args[0], f)
+			}
+			if asJSON {
+				return a.printJSON(view)
+			}
+			a.printInspection(&view)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON (schema aftonnx.inspect/1)")
+	return cmd
+}
+
+// inspection is the JSON form; empty parts are left out, so a checkpoint and a model share it.
+type inspection struct {
+	Schema   string            `json:"schema"`
+	File     string            `json:"file"`
+	Kind     string            `json:"kind"` // "onnx", or the checkpoint's format
+	IR       int64             `json:"ir_version,omitempty"`
+	Opsets   []opset           `json:"opsets,omitempty"`
+	Producer string            `json:"producer,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Inputs   []value           `json:"inputs,omitempty"`
+	Outputs  []value           `json:"outputs,omitempty"`
+	Nodes    []node            `json:"nodes,omitempty"`
+	Function []function        `json:"functions,omitempty"`
+	Tensors  []value           `json:"tensors"` // of a checkpoint; a model's initialisers
+}
+
+type opset struct {
+	Domain  string `json:"domain"`
+	Version int64  `json:"version"`
+}
+
+// value is a named tensor. A dimension is a number, or in a model also a name or "?".
+type value struct {
+	Name  string   `json:"name"`
+	DType string   `json:"dtype"`
+	Shape []string `json:"shape"`
+}
+
+type node struct {
+	Op      string   `json:"op"` // with its domain, if that is not the standard one
+	Name    string   `json:"name"`
+	Inputs  []string `json:"inputs"`
+	Outputs []string `json:"outputs"`
+}
+
+type function struct {
+	Name  string `json:"name"`
+	Nodes int    `json:"nodes"`
+}
+
+const inspectSchema = "aftonnx.inspect/1"
+
+func inspectCheckpoint(path string, c *checkpoint.File) inspection {
+	v := inspection{Schema: inspectSchema, File: path, Kind: string(c.Kind()), Metadata: c.Metadata(), Tensors: []value{}}
+	for _, name := range c.Names() {
+		info, _ := c.Info(name)
+		v.Tensors = append(v.Tensors, value{name, info.DType.String(), sizes(info.Shape)})
+	}
+	return v
+}
+
+func inspectModel(path string, f *modelFile) inspection {
+	m := f.graph.Proto()
+	v := inspection{Schema: inspectSchema, File: path, Kind: "onnx", IR: m.GetIrVersion(), Metadata: map[string]string{}, Tensors: []value{}}
+	v.Producer = strings.TrimSpace(m.GetProducerName() + " " + m.GetProducerVersion())
+	for _, o := range m.GetOpsetImport() {
+		domain := o.GetDomain()
+		if domain == "" {
+			domain = "ai.onnx"
+		}
+		v.Opsets = append(v.Opsets, opset{domain, o.GetVersion()})
+	}
+	for _, p := range m.GetMetadataProps() {
+		v.Metadata[p.GetKey()] = p.GetValue()
+	}
+	v.Inputs, v.Outputs = declared(f.graph.Inputs()), declared(f.graph.Outputs())
+	for _, n := range m.GetGraph().GetNode() {
+		v.Nodes = append(v.Nodes, node{qualified(n.GetDomain(), n.GetOpType()), n.GetName(), n.GetInput(), n.GetOutput()})
+	}
+	for _, fn := range m.GetFunctions() {
+		v.Function = append(v.Function, function{qualified(fn.GetDomain(), fn.GetName()), len(fn.GetNode())})
+	}
+	for _, t := range m.GetGraph().GetInitializer() {
+		shape := make([]string, len(t.GetDims()))
+		for i, d := range t.GetDims() {
+			shape[i] = strconv.FormatInt(d, 10)
+		}
+		v.Tensors = append(v.Tensors, value{t.GetName(), onnxpb.DataTypeName(t.GetDataType()), shape})
+		if d, ok := onnxpb.DType(t.GetDataType()); ok {
+			v.Tensors[len(v.Tensors)-1].DType = d.String()
+		}
+	}
+	return v
+}
+
+func qualified(domain, name string) string {
+	if domain == "" || domain == "ai.onnx" {
+		return name
+	}
+	return domain + "." + name
+}
+
+func declared(list []onnxgraph.Value) []value {
+	out := make([]value, len(list))
+	for i, v := range list {
+		out[i] = value{v.Name, v.DType.String(), make([]string, len(v.Dims))}
+		for j, d := range v.Dims {
+			switch {
+			case d.Size >= 0:
+				out[i].Shape[j] = strconv.Itoa(d.Size)
+			case d.Name != "":
+				out[i].Shape[j] = d.Name
+			default:
+				out[i].Shape[j] = "?"
+			}
+		}
+		if v.Dims == nil {
+			out[i].Shape = []string{"..."}
+		}
+	}
+	return out
+}
+
+func sizes(shape []int) []string {
+	out := make([]string, len(shape))
+	for i, d := range shape {
+		out[i] = strconv.Itoa(d)
+	}
+	return out
+}
+
+// printInspection writes one table: what each row is about, its name, its type and its shape. Facts about the file come
+// first.
+func (a *app) printInspection(v *inspection) {
+	t := &table{header: []string{"what", "name", "type", "shape"}}
+	t.add("file", printable(v.File), v.Kind, "")
+	if v.IR > 0 {
+		t.add("ir version", strconv.FormatInt(v.IR, 10), "", "")
+	}
+	for _, o := range v.Opsets {
+		t.add("opset", printable(o.Domain), strconv.FormatInt(o.Version, 10), "")
+	}
+	if v.Producer != "" {
+		t.add("producer", printable(v.Producer), "", "")
+	}
+	for _, key := range slices.Sorted(maps.Keys(v.Metadata)) {
+		t.add("metadata", printable(key), printable(v.Metadata[key]), "")
+	}
+	for _, part := range []struct {
+		what string
+		list []value
+	}{{"input", v.Inputs}, {"output", v.Outputs}} {
+		addValues(t, part.what, part.list)
+	}
+	for _, n := range v.Nodes {
+		t.add("node", printable(n.Name), printable(n.Op), "")
+	}
+	for _, f := range v.Function {
+		t.add("function", printable(f.Name), fmt.Sprintf("%d nodes", f.Nodes), "")
+	}
+	what := "tensor"
+	if v.Kind == "onnx" {
+		what = "initializer"
+	}
+	addValues(t, what, v.Tensors)
+	a.printTable(t)
+}
+
+func addValues(t *table, what string, list []value) {
+	for _, v := range list {
+		shape := make([]string, len(v.Shape))
+		for i, d := range v.Shape {
+			shape[i] = printable(d)
+		}
+		t.add(what, printable(v.Name), v.DType, "("+strings.Join(shape, ",")+")")
+	}
+}
+
+// formatShape is tensor.FormatShape, for messages.
+func formatShape(t *tensor.Tensor) string {
+	return t.DType.String() + " " + tensor.FormatShape(t.Shape)
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/aftonnx/aftonnx/import/checkpoint"
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
+)
+
+// modelFile is an input file: a checkpoint, or an ONNX model.
+type modelFile struct {
+	path       string
+	checkpoint *checkpoint.File // nil for a model
+	graph      *onnxgraph.Model // nil for a checkpoint
+	data       []byte           // the model's bytes
+}
+
+// openFile finds out by content what a file is and checks it. Every verb comes through here first, so that a damaged
+// file is described in the same words by all of them. A file that is neither kind is judged as what its name promises.
+func openFile(path string) (*modelFile, error) {
+	c, err := checkpoint.Open(path)
+	if err == nil {
+		return &modelFile{path: path, checkpoint: c}, nil
+	}
+	if info, statErr := os.Stat(path); statErr != nil || !info.Mode().IsRegular() {
+		return nil, err
+	}
+	data, readErr := os.ReadFile(path)
+	if readErr != nil {
+		return nil, err
+	}
+	graph, graphErr := onnxgraph.Decode(data)
+	if graphErr == nil {
+		return &modelFile{path: path, graph: graph, data: data}, nil
+	}
+	if strings.EqualFold(filepath.Ext(path), ".onnx") {
+		var e *onnxgraph.Error
+		if errors.As(graphErr, &e) {
+			e.File = path
+		}
+		return nil, graphErr
+	}
+	return nil, err
+}
+
+// openModel opens a file that must be an ONNX model.
+func openModel(path, verb string) (*modelFile, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if f.checkpoint != nil {
+		kind := f.checkpoint.Kind()
+		f.close()
+		return nil, inputf("%q: is a checkpoint (%s), want an ONNX model to %s", path, kind, verb).
+			hint("export it first: aftonnx export %s", shellQuote(path))
+	}
+	return f, nil
+}
+
+func (f *modelFile) close() {
+	if f.checkpoint != nil {
+		f.checkpoint.Close()
+	}
+}
+
+// shellQuote writes an argument so that a hint can be pasted into a shell.
+func shellQuote(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=+,@%") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

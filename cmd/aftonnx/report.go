@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aftonnx/aftonnx/verify"
+)
+
+// printReport writes a report as JSON or as a table of its rows. On a terminal the tolerances follow the table, a line
+// each; piped, they are a column.
+func (a *app) printReport(r *verify.Report, asJSON bool) error {
+	if asJSON {
+		return a.printJSON(r)
+	}
+	a.printRows(r)
+	return nil
+}
+
+func (a *app) printRows(r *verify.Report) {
+	t := &table{header: []string{"result", "engine", "type", "cases", "max error", "of max", "of allowed", "calls", "verdict"}}
+	if !a.terminal {
+		t.header = append(t.header, "worst at", "got", "want", "tolerance", "derived from")
+	}
+	var rules []string
+	for i := range r.Results {
+		row := &r.Results[i]
+		cells := reportCells(row)
+		if !a.terminal {
+			cells = append(cells, worstCells(row)...)
+		}
+		t.add(cells...)
+		if rule := fmt.Sprintf("%s %s: %s", row.Engine, row.DType, row.Derived); row.Derived != "" && !slices.Contains(rules, rule) {
+			rules = append(rules, rule)
+		}
+	}
+	for _, e := range r.Engines {
+		if e.Missing != "" {
+			cells := slices.Repeat([]string{""}, len(t.header))
+			cells[1], cells[8] = string(e.Name), wordMissing
+			t.add(cells...)
+		}
+	}
+	a.printTable(t)
+	if a.terminal {
+		for _, rule := range rules {
+			fmt.Fprintf(a.out, "tolerance, %s\n", rule)
+		}
+	}
+}
+
+func reportCells(row *verify.Result) []string {
+	verdict := wordPass
+	switch {
+	case !row.Pass:
+		verdict = wordFail
+	case row.Kind == verify.KindRounding:
+		verdict = wordInfo
+	}
+	used := ""
+	if row.Worst != nil && row.Kind != verify.KindRounding {
+		used = fmt.Sprintf("%.2g%%", 100*row.Worst.Ratio())
+	}
+	calls := ""
+	if row.Calls > 0 || row.Nodes > 0 {
+		calls = fmt.Sprint(row.Calls)
+	}
+	return []string{row.Name, string(row.Engine), row.DType, fmt.Sprint(row.Cases), fmt.Sprintf("%.2e", float64(row.MaxAbs)),
+		fmt.Sprintf("%.2e", float64(row.MaxRel)), used, calls, verdict}
+}
+
+func worstCells(row *verify.Result) []string {
+	if row.Worst == nil {
+		return []string{"", "", "", "", row.Derived}
+	}
+	w := row.Worst
+	return []string{fmt.Sprintf("%s %v", w.Case, w.Index), fmt.Sprint(float64(w.Got)), fmt.Sprint(float64(w.Want)),
+		fmt.Sprintf("%.3g", float64(w.Tolerance)), row.Derived}
+}
+
+// explain says on the message stream what the table cannot: what was covered, notes, and every problem.
+func (a *app) explain(r *verify.Report) {
+	for _, note := range r.Notes {
+		a.say("note: %s", note)
+	}
+	a.say("covered: %s", strings.Join(r.Covered, "; "))
+	for i := range r.Results {
+		if row := &r.Results[i]; row.Problem != "" {
+			a.say("%s, %s, %s: %s", row.Name, row.Engine, row.DType, row.Problem)
+			if row.Located != "" {
+				a.say("  first layer that differs: %s", row.Located)
+			}
+		}
+	}
+}
+
+// verdict turns a report into the exit code.
+func verdict(r *verify.Report) error {
+	if failed := slices.ContainsFunc(r.Results, func(row verify.Result) bool { return !row.Pass }); failed {
+		return &failure{code: exitMismatch, err: fmt.Errorf("%s: does not match", r.Subject)}
+	}
+	if err := r.Missing(); err != nil {
+		f := &failure{code: exitRuntime, err: err}
+		return f.hint("--engine reference,native verifies without ONNX Runtime")
+	}
+	if !r.Pass {
+		return &failure{code: exitUsage, err: errors.New("nothing was compared: choose at least one engine beside reference")}
+	}
+	return nil
+}

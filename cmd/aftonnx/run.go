@@ -1,0 +1,249 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/atomicfile"
+	"github.com/aftonnx/aftonnx/internal/npy"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/verify"
+)
+
+type runFlags struct {
+	runtime   runtimeFlags
+	inputs    []string
+	all       string
+	outputDir string
+	engine    string
+	grid      string
+	batch     int
+	sequence  int
+	seed      uint64
+	force     bool
+	json      bool
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var o runFlags
+	cmd := &cobra.Command{
+		Use:   "run model.onnx [--input NAME=x.npy]... [--output-dir DIR]",
+		Short: "Run a model",
+		Long: `Runs an ONNX model, ours or another's. Inputs that are not given are random numbers of the seed, and reported.
+
+Engines: kernel (ONNX Runtime with the ai.aft kernels), portable (ONNX Runtime, function bodies instead of kernels),
+native (Go alone: needs no ONNX Runtime).`,
+		Args: exactly(1, "the model to run"),
+		RunE: func(_ *cobra.Command, args []string) error { return a.run(args[0], &o) },
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&o.inputs, "input", "i", nil, "an input, `NAME=FILE` (.npy, .pb)")
+	f.StringVar(&o.all, "inputs", "", "inputs from an .npz file, a folder of .npy files or a test data set, `PATH`")
+	f.StringVar(&o.outputDir, "output-dir", "", "write every output to `DIR`/NAME.npy")
+	f.StringVar(&o.engine, "engine", "kernel", "kernel, portable or native")
+	f.IntVar(&o.batch, "batch", 1, "the batch of random inputs")
+	f.IntVar(&o.sequence, "sequence", 0, "the sequence length of random inputs (0: at most 16)")
+	f.StringVar(&o.grid, "grid", "", "the grid `H,W` of random inputs, where the model takes one")
+	f.Uint64Var(&o.seed, "seed", 0, "the seed of random inputs")
+	f.BoolVar(&o.force, "force", false, "replace existing outputs")
+	f.BoolVar(&o.json, "json", false, "print JSON (schema aftonnx.run/1)")
+	o.runtime.add(f)
+	return cmd
+}
+
+func (a *app) run(path string, o *runFlags) error {
+	engine, err := verify.ParseEngine(o.engine)
+	if err != nil || engine == verify.Reference {
+		return usagef("--engine %q: want kernel, portable or native", o.engine)
+	}
+	if err := errors.Join(o.runtime.check(), o.check()); err != nil {
+		return err
+	}
+	f, err := openModel(path, "run")
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	inputs, view, err := a.runInputs(f, o)
+	if err != nil {
+		return err
+	}
+	out, err := a.runModel(a.ctx, engine, f.data, inputs, &o.runtime, false)
+	if err != nil {
+		return err
+	}
+	view.Engine = engine
+	for _, v := range f.graph.Outputs() {
+		view.Outputs = append(view.Outputs, viewTensor(v.Name, out[v.Name]))
+	}
+	if o.outputDir != "" {
+		if err := writeOutputs(o.outputDir, out, view, o.force); err != nil {
+			return err
+		}
+	}
+	return a.printRun(view, o.json)
+}
+
+func (o *runFlags) check() error {
+	if o.batch < 0 || o.sequence < 0 {
+		return usagef("--batch %d, --sequence %d: want positive numbers", o.batch, o.sequence)
+	}
+	return nil
+}
+
+// runInputs reads, casts and completes the inputs.
+func (a *app) runInputs(f *modelFile, o *runFlags) (map[string]*tensor.Tensor, *runView, error) {
+	declared := f.graph.Inputs()
+	var order []string
+	for _, v := range declared {
+		order = append(order, v.Name)
+	}
+	given, err := a.readInputs(o.inputs, o.all, order)
+	if err != nil {
+		return nil, nil, err
+	}
+	for name, t := range given {
+		i := slices.IndexFunc(declared, func(v onnxgraph.Value) bool { return v.Name == name })
+		if i < 0 {
+			return nil, nil, usagef("%q: has no input %q", f.path, name).hint("%s", nearest("inputs", name, order))
+		}
+		if given[name], err = a.castInput(name, t, declared[i].DType); err != nil {
+			return nil, nil, err
+		}
+	}
+	grid, err := parseGrid(o.grid)
+	if err != nil {
+		return nil, nil, err
+	}
+	sizes := verify.InputSizes{Batch: o.batch, Sequence: o.sequence, Grid: grid}
+	all, made, err := verify.SeededInputs(f.graph, given, sizes, o.seed)
+	if err != nil {
+		return nil, nil, usagef("%w", err)
+	}
+	view := &runView{Schema: runSchema, Model: f.path, Seed: o.seed}
+	for _, name := range order {
+		view.Inputs = append(view.Inputs, viewTensor(name, all[name]))
+		if slices.Contains(made, name) {
+			view.Inputs[len(view.Inputs)-1].Random = true
+			a.say("note: input %q is not given: random %s of seed %d", name, formatShape(all[name]), o.seed)
+		}
+	}
+	return all, view, nil
+}
+
+const runSchema = "aftonnx.run/1"
+
+// runView is the JSON form of a run.
+type runView struct {
+	Schema  string        `json:"schema"`
+	Model   string        `json:"model"`
+	Engine  verify.Engine `json:"engine"`
+	Seed    uint64        `json:"seed"`
+	Inputs  []tensorView  `json:"inputs"`
+	Outputs []tensorView  `json:"outputs"`
+}
+
+// tensorView sums a tensor up. Minimum, maximum and mean are over its finite elements, 0 without any.
+type tensorView struct {
+	Name      string  `json:"name"`
+	DType     string  `json:"dtype"`
+	Shape     []int   `json:"shape"`
+	Min       float64 `json:"min"`
+	Max       float64 `json:"max"`
+	Mean      float64 `json:"mean"`
+	NonFinite int     `json:"non_finite"`
+	Random    bool    `json:"random,omitempty"`
+	File      string  `json:"file,omitempty"`
+}
+
+func viewTensor(name string, t *tensor.Tensor) tensorView {
+	v := tensorView{Name: name, DType: t.DType.String(), Shape: t.Shape, Min: math.Inf(1), Max: math.Inf(-1)}
+	sum := 0.0
+	for i := range t.Len() {
+		x := t.At(i)
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			v.NonFinite++
+			continue
+		}
+		v.Min, v.Max = min(v.Min, x), max(v.Max, x)
+		sum += x
+	}
+	if n := t.Len() - v.NonFinite; n > 0 {
+		v.Mean = sum / float64(n)
+	} else {
+		v.Min, v.Max = 0, 0
+	}
+	return v
+}
+
+func (a *app) printRun(v *runView, asJSON bool) error {
+	if asJSON {
+		return a.printJSON(v)
+	}
+	t := &table{header: []string{"output", "type", "shape", "min", "max", "mean", "non-finite", "file"}}
+	for _, y := range v.Outputs {
+		t.add(printable(y.Name), y.DType, tensor.FormatShape(y.Shape), fmt.Sprintf("%.6g", y.Min), fmt.Sprintf("%.6g", y.Max),
+			fmt.Sprintf("%.6g", y.Mean), fmt.Sprint(y.NonFinite), printable(y.File))
+	}
+	a.printTable(t)
+	return nil
+}
+
+// writeOutputs stages every output and commits all of them, or none where one cannot be staged.
+func writeOutputs(dir string, out map[string]*tensor.Tensor, view *runView, force bool) error {
+	files := map[string]string{}
+	for _, v := range view.Outputs {
+		name := fileName(v.Name)
+		if other, ok := files[name]; ok {
+			return usagef("outputs %q and %q would both be written to %q", other, v.Name, name)
+		}
+		files[name] = v.Name
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return usagef("--output-dir: %w", err)
+	}
+	var staged []*atomicfile.Staged
+	defer func() {
+		for _, s := range staged {
+			s.Discard()
+		}
+	}()
+	for i, v := range view.Outputs {
+		path := filepath.Join(dir, fileName(v.Name))
+		s, err := atomicfile.Stage(path, atomicfile.Options{Force: force}, npy.Encode(out[v.Name]))
+		if err != nil {
+			return outputError(err)
+		}
+		staged = append(staged, s)
+		view.Outputs[i].File = path
+	}
+	for _, s := range staged {
+		if err := s.Commit(); err != nil {
+			return outputError(err)
+		}
+	}
+	return nil
+}
+
+// fileName makes an output's name a file name: what a path, a shell or a terminal could trip over becomes "_".
+func fileName(output string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '-', r == '_':
+			return r
+		}
+		return '_'
+	}, output)
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "-") {
+		name = "_" + name[1:]
+	}
+	return name[:min(len(name), 200)] + ".npy"
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aftonnx/aftonnx/export"
+	"github.com/aftonnx/aftonnx/verify"
+)
+
+type verifyFlags struct {
+	runtime  runtimeFlags
+	source   importFlags
+	export   exportFlags
+	engines  []string
+	inputs   []string
+	all      string
+	batch    int
+	sequence int
+	full     bool
+	seed     uint64
+	json     bool
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	var o verifyFlags
+	cmd := &cobra.Command{
+		Use:   "verify [CHECKPOINT | model.onnx] [other.onnx]",
+		Short: "Cross-check engines on a model, or on the whole operator set",
+		Long: `Runs independent engines on the same inputs and compares them element by element.
+
+Without an argument: every operator, type and engine over sizes and magnitudes that break careless sums. With a
+checkpoint: it is exported in memory and every engine is held against the reference. With a second model: that one
+too is held against the first one's truth. Exit code 1: something differs.`,
+		Args: between(0, 2, "a model"),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.verify(cmd, args, &o) },
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&o.engines, "engine", nil, "engines to compare, a comma-separated `LIST` of kernel, portable, native (default: all)")
+	f.StringArrayVarP(&o.inputs, "input", "i", nil, "an input, `NAME=FILE` (.npy, .pb), instead of a random one")
+	f.StringVar(&o.all, "inputs", "", "inputs from an .npz file, a folder of .npy files or a test data set, `PATH`")
+	f.IntVar(&o.batch, "batch", 0, "the batch of random inputs (0: 2)")
+	f.IntVar(&o.sequence, "sequence", 0, "the sequence length of random inputs (0: at most 64, chosen by cost)")
+	f.BoolVar(&o.full, "full", false, "also run the kernels against the function bodies at the model's full length")
+	f.Uint64Var(&o.seed, "seed", 0, "the seed of random inputs")
+	f.BoolVar(&o.json, "json", false, "print JSON (schema "+verify.Schema+")")
+	o.source.add(f)
+	o.export.add(f)
+	o.runtime.add(f)
+	return cmd
+}
+
+func (a *app) verify(cmd *cobra.Command, args []string, o *verifyFlags) error {
+	options, err := o.options(a, cmd)
+	if err != nil {
+		return err
+	}
+	var report *verify.Report
+	if len(args) == 0 {
+		if len(o.inputs) > 0 || o.all != "" {
+			return usagef("--input, --inputs: need a model")
+		}
+		report, err = verify.Operators(a.ctx, *options)
+	} else {
+		report, err = a.verifyModel(args, options, o)
+	}
+	a.stepsDone()
+	if err != nil {
+		return err
+	}
+	if err := a.printReport(report, o.json); err != nil {
+		return err
+	}
+	a.explain(report)
+	return verdict(report)
+}
+
+func (a *app) verifyModel(args []string, options *verify.Options, o *verifyFlags) (*verify.Report, error) {
+	var order []string
+	for i, path := range args { // both are judged before work starts
+		f, err := openFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 && f.graph != nil {
+			for _, v := range f.graph.Inputs() {
+				order = append(order, v.Name)
+			}
+		}
+		f.close()
+	}
+	if len(args) == 2 {
+		options.Other = args[1]
+	}
+	var err error
+	if order == nil {
+		order = []string{"x", "grid"}
+	}
+	if options.Inputs, err = a.readInputs(o.inputs, o.all, order); err != nil {
+		return nil, err
+	}
+	return verify.Model(a.ctx, args[0], *options)
+}
+
+func (o *verifyFlags) options(a *app, cmd *cobra.Command) (*verify.Options, error) {
+	if o.batch < 0 || o.sequence < 0 {
+		return nil, usagef("--batch %d, --sequence %d: want positive numbers", o.batch, o.sequence)
+	}
+	engines, err1 := parseEngines(o.engines)
+	source, err2 := o.source.options(cmd.Flags())
+	written, err3 := o.export.options(source.Grid)
+	if err := errors.Join(o.runtime.check(), err1, err2, err3); err != nil {
+		return nil, err
+	}
+	return &verify.Options{
+		Engines: engines, Seed: o.seed, Threads: o.runtime.threads, Open: o.runtime.opener(a), Progress: a.step,
+		Batch: o.batch, Sequence: o.sequence, Grid: source.Grid, Full: o.full, Import: source, Export: written,
+	}, nil
+}
+
+// exportFlags say how a model is written.
+type exportFlags struct {
+	dtype        string
+	flatten      bool
+	portableMath string
+	opset        int
+}
+
+func (e *exportFlags) options(grid [2]int) (export.Options, error) {
+	o := export.Options{Flatten: e.flatten, Opset: e.opset, Grid: grid, Version: version()}
+	dtype, err := parseFloatType(e.dtype)
+	if err != nil {
+		return o, err
+	}
+	o.DType = dtype
+	switch e.portableMath {
+	case "float":
+	case "double":
+		o.DoublePortable = true
+	default:
+		return o, usagef("--portable-math %q: unknown, want float or double", e.portableMath)
+	}
+	return o, nil
+}

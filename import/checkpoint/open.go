@@ -1,0 +1,200 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
+
+// Kind is a file format.
+type Kind string
+
+// The formats that can be read.
+const (
+	PyTorchZip    Kind = "pytorch-zip"    // torch.save since 1.6
+	PyTorchLegacy Kind = "pytorch-legacy" // torch.save before 1.6
+	Safetensors   Kind = "safetensors"
+)
+
+// File is an open checkpoint. Its methods may be called from several goroutines.
+type File struct {
+	path   string
+	kind   Kind
+	src    source
+	closer io.Closer
+	index
+	order []int32 // of tensors, by name
+}
+
+// index is what a format's reader finds.
+type index struct {
+	tensors  []namedTensor // in the order of the file
+	metadata []pair
+}
+
+// pair is one text beside the tensors.
+type pair struct{ key, value string }
+
+const pairBytes = 2*16 + 2*4 // with its place in two orders
+
+func pairKey(p *pair) string { return p.key }
+
+type namedTensor struct {
+	name string
+	view *view
+}
+
+func tensorName(t *namedTensor) string { return t.name }
+
+// Info describes a tensor without reading it.
+type Info struct {
+	Name  string
+	DType tensor.DType
+	Shape []int
+}
+
+// Open reads and checks a checkpoint's index. Every error is an *Error.
+func Open(path string) (*File, error) {
+	f, size, err := openRegular(path)
+	if err != nil {
+		return nil, inFile(err, path)
+	}
+	c, err := newFile(source{r: f, size: size}, defaultLimits())
+	if err != nil {
+		f.Close()
+		return nil, inFile(err, path)
+	}
+	c.path, c.closer = path, f
+	return c, nil
+}
+
+// openRegular opens a regular file and nothing else.
+func openRegular(path string) (*os.File, int64, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return nil, 0, systemError(err)
+	}
+	stat, err := f.Stat()
+	if err == nil && !stat.Mode().IsRegular() {
+		err = &Error{Found: "a " + fileType(stat.Mode()), Allowed: "a regular file"}
+	} else if err != nil {
+		err = systemError(err)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, stat.Size(), nil
+}
+
+// systemError keeps the operating system's error, and shows it without the path that *Error shows already.
+func systemError(err error) error {
+	text := err
+	var pathErr *os.PathError
+	if errors.As(err, &pathErr) {
+		text = pathErr.Err
+	}
+	return &Error{Found: text.Error(), Allowed: "a readable file", cause: err}
+}
+
+func fileType(mode os.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "directory"
+	case mode&os.ModeNamedPipe != 0:
+		return "named pipe"
+	case mode&os.ModeSocket != 0:
+		return "socket"
+	default:
+		return "device"
+	}
+}
+
+// newFile reads the index with the reader that the content asks for.
+func newFile(src source, lim limits) (*File, error) {
+	kind, err := sniff(src, lim)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{kind: kind, src: src}
+	b := newBudget(src.size, lim)
+	var x *index
+	switch kind {
+	case PyTorchZip:
+		x, err = readTorchZip(src, lim, b)
+	case PyTorchLegacy:
+		x, err = readTorchLegacy(src, lim, b)
+	default:
+		x, err = readSafetensors(src, lim, b)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.index = *x
+	f.order = sortedBy(f.tensors, tensorName)
+	return f, nil
+}
+
+// Kind is the file's format.
+func (f *File) Kind() Kind { return f.kind }
+
+// Names lists the tensors in the order of the file.
+func (f *File) Names() []string {
+	names := make([]string, len(f.tensors))
+	for i := range f.tensors {
+		names[i] = f.tensors[i].name
+	}
+	return names
+}
+
+func (f *File) find(name string) (*view, bool) {
+	i, ok := find(f.tensors, f.order, name, tensorName)
+	if !ok {
+		return nil, false
+	}
+	return f.tensors[i].view, true
+}
+
+// Info describes a tensor; false when there is none of that name.
+func (f *File) Info(name string) (Info, bool) {
+	v, ok := f.find(name)
+	if !ok {
+		return Info{}, false
+	}
+	return Info{Name: name, DType: v.dtype, Shape: append([]int{}, v.shape...)}, true
+}
+
+// Tensor reads a tensor: dense, row-major, in memory of its own. Views, shared storages and repeated elements are copied out.
+func (f *File) Tensor(name string) (*tensor.Tensor, error) {
+	v, ok := f.find(name)
+	if !ok {
+		return nil, &Error{File: f.path, Name: "tensor " + quote(name), Found: "no such tensor",
+			Allowed: fmt.Sprintf("one of the file's %d", len(f.tensors))}
+	}
+	t, err := v.materialise(f.src)
+	if err != nil {
+		return nil, inFile(named(err, "tensor "+quote(name)), f.path)
+	}
+	return t, nil
+}
+
+// Metadata gives the texts a file carries beside its tensors: the __metadata__ of safetensors; of a pickle the numbers,
+// booleans and short strings in it, named like tensors ("hyper_parameters/name"), the first few thousand of them.
+func (f *File) Metadata() map[string]string {
+	out := make(map[string]string, len(f.metadata))
+	for _, p := range f.metadata {
+		out[p.key] = p.value
+	}
+	return out
+}
+
+// Close closes the file; tensors already read stay valid.
+func (f *File) Close() error {
+	if f.closer == nil {
+		return nil
+	}
+	return f.closer.Close()
+}

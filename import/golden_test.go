@@ -1,0 +1,265 @@
+package importer_test
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	importer "github.com/aftonnx/aftonnx/import"
+	"github.com/aftonnx/aftonnx/internal/npy"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/reference"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+// readArray reads an .npy file as float64.
+func readArray(t *testing.T, path string) tensor.Array {
+	t.Helper()
+	a, err := npy.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Array()
+}
+
+// swap exchanges the first two axes: (T,B,D) and (B,T,D).
+func swap(a tensor.Array) tensor.Array {
+	n, m, d := a.Shape[0], a.Shape[1], a.Shape[2]
+	out := tensor.Array{Shape: []int{m, n, d}, Data: make([]float64, len(a.Data))}
+	for i := range n {
+		for j := range m {
+			copy(out.Data[(j*n+i)*d:(j*n+i+1)*d], a.Data[(i*m+j)*d:(i*m+j+1)*d])
+		}
+	}
+	return out
+}
+
+// distance is the largest difference, +Inf where shapes differ or a value is NaN.
+func distance(a, b tensor.Array) float64 {
+	if !tensor.SameShape(a.Shape, b.Shape) {
+		return math.Inf(1)
+	}
+	worst := 0.0
+	for i := range a.Data {
+		d := math.Abs(a.Data[i] - b.Data[i])
+		if math.IsNaN(d) {
+			return math.Inf(1)
+		}
+		worst = max(worst, d)
+	}
+	return worst
+}
+
+// sharedGolden finds shared/golden beside the repository, skipping the test where there is none.
+func sharedGolden(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		golden := filepath.Join(dir, "shared", "golden")
+		if _, err := os.Stat(filepath.Join(golden, "manifest.json")); err == nil {
+			return golden
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Skip("there is no shared/golden beside the repository")
+		}
+		dir = parent
+	}
+}
+
+func readJSON(t *testing.T, path string, to any) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type thirdParty struct {
+	ID, Group, Variant, Layout string
+	Params                     struct {
+		Causal bool
+		Window int
+		Grid   []int
+	}
+	Files   struct{ Checkpoint, X, Y64 string }
+	Layer   *struct{}                         // of a formats case: what its checkpoint computes is known
+	Tensors map[string]struct{ DType string } // of a formats case
+}
+
+// options are what the command line has to add, which follows from how the layer was built.
+func (c *thirdParty) options() importer.Options {
+	var o importer.Options
+	dialect, _, _ := strings.Cut(c.ID, "-")
+	switch {
+	case dialect == "labml":
+		o.Causal = &c.Params.Causal
+	case c.Variant == "local":
+		o.Variant, o.Window = "local", c.Params.Window
+		o.Causal = &c.Params.Causal
+	case dialect == "nid" && c.Variant == "full":
+		o.Variant = "full"
+	case c.Variant == "conv" && len(c.Params.Grid) == 2:
+		o.Grid = [2]int(c.Params.Grid)
+	}
+	return o
+}
+
+// TestThirdParty runs the layers of six public implementations (shared/golden, groups thirdparty and formats): what the
+// reference computes from the imported checkpoint is the truth that was computed from the same weights elsewhere.
+func TestThirdParty(t *testing.T) {
+	golden := sharedGolden(t)
+	var manifest struct{ Cases []thirdParty }
+	readJSON(t, filepath.Join(golden, "manifest.json"), &manifest)
+	count := 0
+	for _, c := range manifest.Cases {
+		isLayer := c.Group == "thirdparty" && !strings.Contains(c.Variant, "model")
+		if !isLayer && (c.Group != "formats" || c.Layer == nil) {
+			continue
+		}
+		count++
+		t.Run(c.ID, func(t *testing.T) {
+			m, _, err := importer.Load(filepath.Join(golden, c.Files.Checkpoint), c.options())
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, want := readArray(t, filepath.Join(golden, c.Files.X)), readArray(t, filepath.Join(golden, c.Files.Y64))
+			if c.Layout == "TBD" {
+				x, want = swap(x), swap(want)
+			}
+			y, err := m.Forward(x, [2]int{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Both sides compute in float64: nothing of the cases' tolerance for floats is needed.
+			if d := distance(y, want); d > 1e-10 {
+				t.Errorf("off by %g, want at most 1e-10", d)
+			}
+		})
+	}
+	if count < 49 {
+		t.Errorf("found %d layers, want at least 49", count)
+	}
+}
+
+// TestFormats loads every way to save one AFT-full layer, whatever the container and the types; what holds no AFT layer, or
+// is damaged, is an error.
+func TestFormats(t *testing.T) {
+	golden := sharedGolden(t)
+	var manifest struct{ Cases []thirdParty }
+	readJSON(t, filepath.Join(golden, "manifest.json"), &manifest)
+	for _, c := range manifest.Cases {
+		if c.Group != "formats" {
+			continue
+		}
+		t.Run(c.ID, func(t *testing.T) {
+			m, src, err := importer.Load(filepath.Join(golden, c.Files.Checkpoint), importer.Options{})
+			widest, isLayer := tensor.Invalid, false
+			for name, info := range c.Tensors {
+				if d, ok := tensor.ParseDType(info.DType); ok && d.Size() > widest.Size() {
+					widest = d
+				}
+				isLayer = isLayer || strings.HasSuffix(name, "to_q.weight")
+			}
+			if !isLayer {
+				wantBadFile(t, c.ID, err, filepath.Base(c.Files.Checkpoint))
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l := m.Layers[0]; len(m.Layers) != 1 || l.Variant != reference.Full || l.MaxLen() != 8 || l.Out == nil {
+				t.Errorf("got %d layers, the first %s of length %d; want one, full, 8", len(m.Layers), l.Variant, l.MaxLen())
+			}
+			if src.DType != widest {
+				t.Errorf("widest type %s, want %s", src.DType, widest)
+			}
+		})
+	}
+}
+
+// TestWholeModelsAreRefused: language and image models hold more than AFT layers, and the error says what.
+func TestWholeModelsAreRefused(t *testing.T) {
+	golden := sharedGolden(t)
+	for file, texts := range map[string][]string{
+		"su-lm-local/lm.pt":            {"more than AFT layers", `"token_emb.weight"`},
+		"su-image-conv/classifier.pth": {"more than AFT layers", `"patch_embed.proj.weight"`},
+		"rwkv4-lm/rwkv4.pth":           {"RWKV", "time_decay"},
+	} {
+		_, _, err := importer.Load(filepath.Join(golden, "thirdparty", file), importer.Options{})
+		wantBadFile(t, file, err, texts...)
+	}
+}
+
+type goldenLayer struct {
+	ID, Checkpoint, X, Y64 string
+	Flags                  []string
+}
+
+// parseFlags reads the manifest's flags as the command line would.
+func parseFlags(t *testing.T, flags []string) importer.Options {
+	t.Helper()
+	var o importer.Options
+	for i := 0; i < len(flags); i++ {
+		next := func() string { i++; return flags[i] }
+		var err error
+		switch flags[i] {
+		case "--variant":
+			o.Variant = next()
+		case "--window":
+			o.Window, err = strconv.Atoi(next())
+		case "--causal":
+			o.Causal = ptr(true)
+		case "--causal=false":
+			o.Causal = ptr(false)
+		case "--grid":
+			err = json.Unmarshal([]byte("["+next()+"]"), &o.Grid)
+		default:
+			t.Fatalf("flag %q", flags[i])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return o
+}
+
+// TestGoldenLayers runs testdata/golden: the same ground with checkpoints of our own (testdata/README.md says how they were
+// made), and the checkpoints of examples/train, which need no flags.
+func TestGoldenLayers(t *testing.T) {
+	golden := filepath.Join("..", "testdata", "golden")
+	var manifest struct{ Layers []goldenLayer }
+	readJSON(t, filepath.Join(golden, "manifest.json"), &manifest)
+	if len(manifest.Layers) < 26 {
+		t.Errorf("found %d layers, want at least 26", len(manifest.Layers))
+	}
+	for _, c := range manifest.Layers {
+		t.Run(c.ID, func(t *testing.T) {
+			m, src, err := importer.Load(filepath.Join(golden, c.Checkpoint), parseFlags(t, c.Flags))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if src.Format != "pytorch-zip" {
+				t.Errorf("format %q, want pytorch-zip", src.Format)
+			}
+			y, err := m.Forward(readArray(t, filepath.Join(golden, c.X)), [2]int{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := distance(y, readArray(t, filepath.Join(golden, c.Y64))); d > 1e-10 {
+				t.Errorf("off by %g, want at most 1e-10", d)
+			}
+		})
+	}
+}

@@ -1,0 +1,261 @@
+package importer_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	importer "github.com/aftonnx/aftonnx/import"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/reference"
+)
+
+// graphOf writes a model down the way an export does: names of tensors and values, (out,in) weights that a Transpose turns.
+func graphOf(t *testing.T, m *reference.Model, dtype tensor.DType) *onnxpb.ModelProto {
+	t.Helper()
+	g := &onnxpb.GraphProto{Name: "layers"}
+	put := func(name string, a reference.Array) {
+		x, err := a.Tensor(dtype)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Initializer = append(g.Initializer, onnxpb.TensorToProto(name, x))
+	}
+	node := func(op, out string, in ...string) *onnxpb.NodeProto {
+		n := onnxpb.Node(op, in, []string{out})
+		g.Node = append(g.Node, n)
+		return n
+	}
+	linear := func(name string, l *reference.Linear, in, out string) {
+		put(name+".weight", l.Weight)
+		node("Transpose", name+".weight_t", name+".weight")
+		if l.Bias == nil {
+			node("MatMul", out, in, name+".weight_t")
+			return
+		}
+		node("MatMul", name+".product", in, name+".weight_t")
+		put(name+".bias", reference.Array{Shape: []int{len(l.Bias)}, Data: l.Bias})
+		node("Add", out, name+".product", name+".bias")
+	}
+	x := "x"
+	for i := range m.Layers {
+		l := &m.Layers[i]
+		name := fmt.Sprintf("layers.%d", i)
+		in := []string{name + ".q", name + ".k", name + ".v"}
+		for j, p := range []*reference.Linear{&l.Q, &l.K, &l.V} {
+			linear(in[j], p, x, in[j])
+		}
+		if l.Variant != reference.Simple {
+			put(name+".w", l.W)
+			in = append(in, name+".w")
+		}
+		if l.Variant == reference.Conv2D {
+			in = append(in, "grid")
+		}
+		x = "y"
+		if i < len(m.Layers)-1 {
+			x = name + ".y"
+		}
+		aft := x
+		if l.Out != nil {
+			aft = name + ".aft"
+		}
+		n := node(l.Variant.Op(), aft, in...)
+		n.Domain = "ai.aft"
+		for key, v := range l.Attrs() {
+			attr := onnxpb.IntAttr(key, v[0])
+			if len(v) > 1 {
+				attr = onnxpb.IntsAttr(key, v...)
+			}
+			n.Attribute = append(n.Attribute, attr)
+		}
+		if l.Out != nil {
+			linear(name+".out", l.Out, aft, x)
+		}
+	}
+	g.Output = []*onnxpb.ValueInfoProto{onnxpb.ValueInfo("y", dtype)}
+	return &onnxpb.ModelProto{IrVersion: 8, ProducerName: "aftonnx", Graph: g}
+}
+
+// encode writes a model into a folder of the test.
+func encode(t *testing.T, p *onnxpb.ModelProto) string {
+	t.Helper()
+	data, err := onnxpb.Encode(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "model.onnx")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func load(t *testing.T, path string) *reference.Model {
+	t.Helper()
+	m, _, err := importer.Load(path, importer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestONNXRoundTrip writes checkpoints down as an export does and reads them back: the same model, bit for bit.
+func TestONNXRoundTrip(t *testing.T) {
+	for _, path := range []string{testdata("model.bin"), testdata("simple.bin"), testdata("full.bin"), testdata("local.bin"),
+		testdata("conv1d.bin"), testdata("conv2d.bin"), layerFile("xmu-full"), layerFile("comvex-full"), layerFile("rish-stack")} {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			want := load(t, path)
+			if path == testdata("simple.bin") {
+				want.Layers[0].Gate = reference.GateTanh
+			}
+			m, src, err := importer.Load(encode(t, graphOf(t, want, tensor.Float64)), importer.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, m); diff != "" {
+				t.Errorf("(-checkpoint +model.onnx):\n%s", diff)
+			}
+			if src.Format != "onnx" || src.DType != tensor.Float64 || len(src.SHA256) != 64 {
+				t.Errorf("got source %+v, want onnx, float64 and a sum", *src)
+			}
+		})
+	}
+}
+
+// TestONNXWeightsAsStored: the weights of a float16 model are those it holds, rounded.
+func TestONNXWeightsAsStored(t *testing.T) {
+	want := load(t, testdata("simple.bin"))
+	p := graphOf(t, want, tensor.Float16)
+	m, src, err := importer.Load(encode(t, p), importer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rounded, err := want.Layers[0].Q.Weight.Tensor(tensor.Float16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(rounded.Float64s(), m.Layers[0].Q.Weight.Data); diff != "" || src.DType != tensor.Float16 {
+		t.Errorf("type %s, weights (-rounded +got):\n%s", src.DType, diff)
+	}
+}
+
+// TestONNXFixedGrid: a grid that is a constant of the model is the layer's.
+func TestONNXFixedGrid(t *testing.T) {
+	p := graphOf(t, load(t, testdata("conv2d.bin")), tensor.Float32)
+	grid, err := tensor.FromInt64s([]int{2}, []int64{3, 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Graph.Initializer = append(p.Graph.Initializer, onnxpb.TensorToProto("grid", grid))
+	if m := load(t, encode(t, p)); m.Layers[0].Grid != [2]int{3, 4} || m.NeedsGrid() {
+		t.Errorf("grid %v, want [3 4]", m.Layers[0].Grid)
+	}
+}
+
+func aftNode(p *onnxpb.ModelProto) *onnxpb.NodeProto {
+	for _, n := range p.Graph.Node {
+		if n.Domain == "ai.aft" {
+			return n
+		}
+	}
+	return nil
+}
+
+// TestONNXRefused changes an exported model in ways that would make the weights mean something else.
+func TestONNXRefused(t *testing.T) {
+	cases := []struct {
+		name   string
+		change func(p *onnxpb.ModelProto)
+		text   string
+	}{
+		{"another producer", func(p *onnxpb.ModelProto) { p.ProducerName = "pytorch" }, `"pytorch"`},
+		{"no AFT nodes", func(p *onnxpb.ModelProto) { aftNode(p).Domain = "" }, "no AFT layers"},
+		{"an operator of tomorrow", func(p *onnxpb.ModelProto) { aftNode(p).OpType = "AFTFuture" }, `"AFTFuture"`},
+		{"an attribute missing", func(p *onnxpb.ModelProto) { n := aftNode(p); n.Attribute = n.Attribute[1:] }, "lacks the attribute"},
+		{"an input missing", func(p *onnxpb.ModelProto) { n := aftNode(p); n.Input = n.Input[:3] }, "has 3 inputs"},
+		{"biases from elsewhere", func(p *onnxpb.ModelProto) { aftNode(p).Input[3] = "layers.0.q.weight" }, "takes its biases from"},
+		{"queries and keys exchanged", func(p *onnxpb.ModelProto) { in := aftNode(p).Input; in[0], in[1] = in[1], in[0] }, `"layers.0.q.weight"`},
+		{"queries not of x", func(p *onnxpb.ModelProto) { p.Graph.Node[1].Input[0] = "layers.0.q.weight_t" }, "does not depend on"},
+		{"something after the projection", func(p *onnxpb.ModelProto) { p.Graph.Node[2].OpType = "Sub" }, "not a projection"},
+		{"a node beside", func(p *onnxpb.ModelProto) {
+			p.Graph.Node = append(p.Graph.Node, onnxpb.Node("Relu", []string{"x"}, []string{"r"}))
+		}, `"Relu"`},
+		{"a node after the last layer", func(p *onnxpb.ModelProto) {
+			p.Graph.Node = append(p.Graph.Node, onnxpb.Node("Relu", []string{"y"}, []string{"z"}))
+			p.Graph.Output[0].Name = "z"
+		}, "not a projection"},
+		{"a weight beside", func(p *onnxpb.ModelProto) {
+			p.Graph.Initializer = append(p.Graph.Initializer, &onnxpb.TensorProto{Name: "layers.7.q.weight"})
+		}, `"layers.7.q.weight"`},
+		{"a weight twice", func(p *onnxpb.ModelProto) {
+			p.Graph.Initializer = append(p.Graph.Initializer, p.Graph.Initializer[0])
+		}, "two of that name"},
+		{"a value twice", func(p *onnxpb.ModelProto) { p.Graph.Node = append(p.Graph.Node, p.Graph.Node[0]) }, "two nodes make it"},
+		{"a weight missing", func(p *onnxpb.ModelProto) { p.Graph.Initializer = p.Graph.Initializer[1:] }, `"layers.0.q.weight"`},
+		{"an integer weight", func(p *onnxpb.ModelProto) {
+			ints, _ := tensor.FromInt64s([]int{1}, []int64{1})
+			p.Graph.Initializer[0] = onnxpb.TensorToProto("layers.0.q.weight", ints)
+		}, `"layers.0.q.weight"`},
+		{"no output", func(p *onnxpb.ModelProto) { p.Graph.Output = nil }, "0 outputs"},
+		{"a window that does not fit the band", func(p *onnxpb.ModelProto) {
+			for _, a := range aftNode(p).Attribute {
+				if a.Name == "window" {
+					a.I = ptr(int64(2))
+				}
+			}
+		}, "layer 0"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			p := graphOf(t, load(t, testdata("local.bin")), tensor.Float32)
+			c.change(p)
+			path := encode(t, p)
+			_, _, err := importer.Load(path, importer.Options{})
+			wantBadFile(t, c.name, err, path, c.text)
+		})
+	}
+}
+
+func TestONNXTakesNoFlags(t *testing.T) {
+	path := encode(t, graphOf(t, load(t, testdata("local.bin")), tensor.Float32))
+	_, _, err := importer.Load(path, importer.Options{Window: 2, Causal: ptr(true)})
+	var flag *importer.FlagError
+	if !errors.As(err, &flag) || cmp.Diff(flag.Given, []string{"--causal", "--window"}) != "" || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, want a FlagError about --causal and --window", err)
+	}
+}
+
+// FuzzONNX: whatever graph claims to be ours gives a model that holds together, or an error that means a bad file.
+func FuzzONNX(f *testing.F) {
+	for _, name := range []string{"simple.bin", "local.bin", "conv2d.bin"} {
+		m, _, err := importer.Load(testdata(name), importer.Options{})
+		if err != nil {
+			f.Fatal(err)
+		}
+		data, err := onnxpb.Encode(graphOf(&testing.T{}, m, tensor.Float32))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := onnxpb.Decode(data)
+		if err != nil {
+			return
+		}
+		p.ProducerName = "aftonnx"
+		m, err := importer.FromONNX("x.onnx", p, &importer.Source{})
+		if err != nil {
+			wantBadFile(t, "x.onnx", err, "x.onnx")
+		} else if err := m.Check(); err != nil {
+			t.Errorf("a model that does not hold together: %v", err)
+		}
+	})
+}

@@ -1,0 +1,107 @@
+package onnxgraph
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops"
+	"github.com/aftonnx/aftonnx/reference"
+)
+
+// checkNative holds a node of an ai.aft operator against its declaration, as far as that needs no shapes.
+func checkNative(d *ops.Def, n *onnxpb.NodeProto) error {
+	if err := checkInputs(n.GetInput(), span{len(d.Inputs), len(d.Inputs)}); err != nil {
+		return err
+	}
+	if len(n.GetOutput()) > 1 {
+		return &Error{Found: fmt.Sprintf("has %d outputs", len(n.GetOutput())), Allowed: "1"}
+	}
+	given := map[string]bool{}
+	for _, a := range n.GetAttribute() {
+		given[a.GetName()] = true
+	}
+	for _, a := range d.Attrs {
+		if !given[a.Name] {
+			return &Error{Found: "attribute " + quote(a.Name) + " is missing", Allowed: "every attribute of the operator"}
+		}
+	}
+	return nil
+}
+
+// nativeAttrs converts a node's attributes to what ops.Def.Check and reference.Call take.
+func nativeAttrs(d *ops.Def, given attributes) (ops.Attrs, error) {
+	attrs := ops.Attrs{}
+	for name, a := range given {
+		i := slices.IndexFunc(d.Attrs, func(declared ops.Attr) bool { return declared.Name == name })
+		if i < 0 {
+			return nil, &Error{Found: "attribute " + quote(name) + " is not known"}
+		}
+		want, values := attrInt, []int64{a.GetI()}
+		if d.Attrs[i].Len > 0 {
+			want, values = attrInts, a.GetInts()
+		}
+		if a.GetType() != want {
+			return nil, &Error{Found: fmt.Sprintf("attribute %s is of type %s", quote(name), a.GetType()), Allowed: want.String()}
+		}
+		attrs[name] = values
+	}
+	return attrs, nil
+}
+
+// runNative executes an ai.aft operator with package reference: the definition itself, in float64.
+func runNative(d *ops.Def, c *call) ([]*value, error) {
+	attrs, err := nativeAttrs(d, c.node.attrs)
+	if err != nil {
+		return nil, err
+	}
+	inputs, arrays := make([]ops.Input, len(c.in)), make([]tensor.Array, len(c.in))
+	for i, v := range c.in {
+		inputs[i] = ops.Input{DType: v.dtype, Shape: v.shape, Values: v.i}
+		arrays[i] = v.array()
+	}
+	shape, err := d.Check(attrs, inputs)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.charge(shape); err != nil {
+		return nil, err
+	}
+	y, err := reference.Call(d.Name, attrs, arrays)
+	if err != nil {
+		return nil, err
+	}
+	return []*value{{dtype: c.in[0].dtype, shape: shape, f: y.Data}}, nil
+}
+
+// unknownNative says which operator of ai.aft an unknown name is nearest to.
+func (c *catalog) unknownNative(id functionID) error {
+	names := sorted(c.natives)
+	nearest := slices.MinFunc(names, func(a, b string) int { return distance(a, id.name) - distance(b, id.name) })
+	return &Error{Found: fmt.Sprintf("%s.%s is no operator of this version, and the model holds no function of that name",
+		id.domain, printable(id.name)), Allowed: fmt.Sprintf("one of %s (nearest: %s)", strings.Join(names, ", "), nearest)}
+}
+
+// distance is Levenshtein's, over the first bytes of b.
+func distance(a, b string) int {
+	b = b[:min(len(b), 64)]
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		last := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := last
+			if a[i] != b[j] {
+				cost++
+			}
+			last = row[j+1]
+			row[j+1] = min(cost, row[j]+1, last+1)
+		}
+	}
+	return row[len(b)]
+}

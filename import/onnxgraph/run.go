@@ -1,0 +1,248 @@
+package onnxgraph
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
+
+// RunOptions say what Run returns and how much it may hold.
+type RunOptions struct {
+	Wide    bool     // floating-point results come back as float64, unrounded
+	Outputs []string // nil: the graph's; any other value of the model can be asked for by its name, see Nodes
+
+	// MaxElements bounds the elements that results of nodes hold at one time, at 8 bytes each; 0 means 2^28 (2 GiB).
+	MaxElements int64
+}
+
+const defaultMaxElements = 1 << 28
+
+// Run executes the nodes that the outputs need. Inputs must fit their declarations: an *InputError says which does not.
+// An operator that this engine does not have, and whatever a node refuses, is an *Error that names the node. A cancelled
+// ctx stops between nodes and inside long products, and gives ctx's error.
+func (m *Model) Run(ctx context.Context, inputs map[string]*tensor.Tensor, o RunOptions) (map[string]*tensor.Tensor, error) {
+	if o.Outputs == nil {
+		for _, v := range m.outputs {
+			o.Outputs = append(o.Outputs, v.Name)
+		}
+	}
+	if o.MaxElements == 0 {
+		o.MaxElements = defaultMaxElements
+	}
+	e := &execution{model: m, inputs: inputs, values: map[string]*value{}, uses: map[string]int{},
+		budget: &budget{limit: o.MaxElements}}
+	if err := e.checkInputs(); err != nil {
+		return nil, err
+	}
+	if err := e.prepare(o.Outputs); err != nil {
+		return nil, err
+	}
+	for i, s := range m.plan {
+		if !e.needed[i] {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := e.step(ctx, s); err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, within(s.node.place(), err)
+		}
+	}
+	return e.results(o)
+}
+
+// execution is one Run.
+type execution struct {
+	model  *Model
+	inputs map[string]*tensor.Tensor
+	values map[string]*value
+	uses   map[string]int // how many operands and results still need a value
+	needed []bool         // by place in the plan
+	budget *budget
+}
+
+func (e *execution) checkInputs() error {
+	declared, names := map[string]bool{}, []string{}
+	sizes := map[string]int{}
+	for _, v := range e.model.inputs {
+		declared[v.Name] = true
+		names = append(names, v.Name)
+		t := e.inputs[v.Name]
+		if t == nil {
+			return &InputError{Name: v.Name, Found: "the input is missing",
+				Allowed: strings.TrimSpace(v.DType.String() + " " + v.shape())}
+		}
+		if n, err := tensor.ByteLen(t.DType, t.Shape); err != nil || n != len(t.Data) {
+			return &InputError{Name: v.Name, Found: fmt.Sprintf("%d bytes do not fill shape %s", len(t.Data), tensor.FormatShape(t.Shape))}
+		}
+		if problem := v.misfit(t, sizes); problem != nil {
+			return problem
+		}
+	}
+	for _, name := range sorted(e.inputs) {
+		if declared[name] {
+			continue
+		}
+		if e.model.consts[name] != nil {
+			return &InputError{Name: name, Found: "is an initialiser, a constant of the model", Allowed: "an input: " + list(names)}
+		}
+		return &InputError{Name: name, Found: "the model has no such input", Allowed: list(names)}
+	}
+	return nil
+}
+
+// shape writes the declared dimensions, "" when the model does not say.
+func (v Value) shape() string {
+	if v.Dims == nil {
+		return ""
+	}
+	return formatDims(v.Dims)
+}
+
+// prepare marks the nodes that the outputs need, counts the uses of every value, and refuses operators that this engine
+// does not have before anything is computed.
+func (e *execution) prepare(outputs []string) error {
+	e.needed = make([]bool, len(e.model.plan))
+	var pending []int
+	need := func(name string) {
+		e.uses[name]++
+		if i, ok := e.model.makers[name]; ok && !e.needed[i] {
+			e.needed[i] = true
+			pending = append(pending, i)
+		}
+	}
+	for _, name := range outputs {
+		if _, ok := e.model.makers[name]; !ok && e.inputs[name] == nil && e.model.consts[name] == nil {
+			return &InputError{Name: name, Found: "the model has no such value"}
+		}
+		need(name)
+	}
+	for len(pending) > 0 {
+		s := e.model.plan[pending[len(pending)-1]]
+		pending = pending[:len(pending)-1]
+		for _, name := range s.inputs {
+			if name != "" {
+				need(name)
+			}
+		}
+	}
+	for i, s := range e.model.plan {
+		if !e.needed[i] || e.operator(s.node) != nil {
+			continue
+		}
+		domain := s.node.domain
+		if domain == "" {
+			domain = "ai.onnx"
+		}
+		return &Error{Place: s.node.place(), Found: fmt.Sprintf("operator %s of domain %s, opset version %d, is not supported by the native engine",
+			quote(s.node.op), quote(domain), s.node.version)}
+	}
+	return nil
+}
+
+// operator returns what executes a node, nil when nothing does.
+func (e *execution) operator(n *node) func(*call) ([]*value, error) {
+	if d := e.model.known.native(functionID{domain: n.domain, name: n.op}); d != nil {
+		return func(c *call) ([]*value, error) { return runNative(d, c) }
+	}
+	if op := e.model.known.standard[n.op]; op != nil && n.domain == "" {
+		return op.run
+	}
+	return nil
+}
+
+// step executes one node, keeps the outputs that something needs and lets go of the inputs that nothing needs any more.
+func (e *execution) step(ctx context.Context, s step) error {
+	c := &call{ctx: ctx, node: s.node, in: make([]*value, len(s.inputs)), budget: e.budget}
+	for i, name := range s.inputs {
+		if name == "" {
+			continue
+		}
+		v, err := e.value(name)
+		if err != nil {
+			return err
+		}
+		c.in[i] = v
+	}
+	before := e.budget.alive
+	results, err := e.operator(s.node)(c)
+	if err != nil {
+		return err
+	}
+	if len(results) < len(s.node.outputs) {
+		return fmt.Errorf("gives %d outputs, want %d", len(results), len(s.node.outputs))
+	}
+	e.budget.alive = before // scratch memory is gone
+	for i, name := range s.node.outputs {
+		if e.uses[name] > 0 {
+			e.values[name] = results[i]
+			e.budget.alive += int64(results[i].len())
+		}
+	}
+	for _, name := range s.inputs {
+		e.release(name)
+	}
+	return nil
+}
+
+// value returns a value that some node made, or widens an input or initialiser when it is used first.
+func (e *execution) value(name string) (*value, error) {
+	if v := e.values[name]; v != nil {
+		return v, nil
+	}
+	t := e.inputs[name]
+	if t == nil {
+		t = e.model.consts[name]
+	}
+	if t == nil {
+		return nil, fmt.Errorf("value %s was not computed", quote(name))
+	}
+	v, err := fromTensor(t)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", quote(name), err)
+	}
+	e.values[name] = v
+	return v, nil
+}
+
+func (e *execution) release(name string) {
+	if name == "" {
+		return
+	}
+	if e.uses[name]--; e.uses[name] > 0 {
+		return
+	}
+	if v := e.values[name]; v != nil {
+		if _, ok := e.model.makers[name]; ok {
+			e.budget.alive -= int64(v.len())
+		}
+		delete(e.values, name)
+	}
+}
+
+// results rounds the outputs and holds them against what the graph declares.
+func (e *execution) results(o RunOptions) (map[string]*tensor.Tensor, error) {
+	declared := map[string]tensor.DType{}
+	for _, v := range e.model.outputs {
+		declared[v.Name] = v.DType
+	}
+	out := map[string]*tensor.Tensor{}
+	for _, name := range o.Outputs {
+		v, err := e.value(name)
+		if err != nil {
+			return nil, err
+		}
+		if d, ok := declared[name]; ok && d != v.dtype {
+			return nil, &Error{Place: "output " + quote(name), Found: "the graph computes " + v.dtype.String(), Allowed: d.String() + ", as declared"}
+		}
+		if out[name], err = v.tensor(o.Wide); err != nil {
+			return nil, within("output "+quote(name), err)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,5 @@
+//go:build cgo && asan
+
+package ort_test
+
+const sanitized = true

@@ -1,0 +1,163 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ort"
+)
+
+// Engine is one independent implementation.
+type Engine string
+
+// The engines. Reference is the truth wherever there is a reference model, so its rows compare it with nothing.
+const (
+	Reference Engine = "reference" // Go, float64, the paper's loops
+	Kernel    Engine = "kernel"    // ONNX Runtime with this project's kernels
+	Portable  Engine = "portable"  // ONNX Runtime with the function bodies
+	Native    Engine = "native"    // the Go graph, in float64: as it is, and with the function bodies in the nodes' place
+)
+
+// Engines returns all of them.
+func Engines() []Engine { return []Engine{Reference, Kernel, Portable, Native} }
+
+// ParseEngine finds an engine by name.
+func ParseEngine(name string) (Engine, error) {
+	if e := Engine(name); slices.Contains(Engines(), e) {
+		return e, nil
+	}
+	return "", fmt.Errorf("engine %q: unknown, want one of reference, kernel, portable, native", name)
+}
+
+// runtime reports whether e runs in ONNX Runtime.
+func (e Engine) runtime() bool { return e == Kernel || e == Portable }
+
+// engineSet is the engines of one verification.
+type engineSet struct {
+	list    []Engine // those that are there, without Reference
+	status  []EngineStatus
+	runtime *ort.Runtime
+	threads int
+}
+
+// openEngines finds out which of the wanted engines (nil: all) there are. A missing ONNX Runtime is a status, not an error.
+func openEngines(ctx context.Context, wanted []Engine, threads int, open Opener) (*engineSet, error) {
+	if wanted == nil {
+		wanted = Engines()
+	}
+	set := &engineSet{threads: threads}
+	var missing error
+	for _, e := range Engines() {
+		if !slices.Contains(wanted, e) {
+			continue
+		}
+		status := EngineStatus{Name: e}
+		switch {
+		case e == Reference:
+			status.About = "Go, float64, the paper's loops"
+		case e == Native:
+			status.About = "Go graph, float64"
+			set.list = append(set.list, e)
+		default:
+			if set.runtime == nil && missing == nil {
+				if set.runtime, missing = open(ctx); missing != nil && ctx.Err() != nil {
+					return nil, context.Cause(ctx)
+				}
+			}
+			if missing != nil {
+				status.Missing, status.err = missing.Error(), missing
+				break
+			}
+			status.About = fmt.Sprintf("ONNX Runtime %s, %s", set.runtime.Version(), map[Engine]string{
+				Kernel: "with the ai.aft kernels", Portable: "standard operators only",
+			}[e])
+			set.list = append(set.list, e)
+		}
+		set.status = append(set.status, status)
+	}
+	return set, nil
+}
+
+// Opener opens ONNX Runtime. It is called at most once a verification, and only if an engine needs it.
+type Opener func(ctx context.Context) (*ort.Runtime, error)
+
+func (s *engineSet) close() error {
+	if s.runtime == nil {
+		return nil
+	}
+	return s.runtime.Close()
+}
+
+// program is a model loaded into an engine.
+type program struct {
+	engine  Engine
+	session *ort.Session
+	graph   *onnxgraph.Model
+	bodies  *onnxgraph.Model // graph with its function bodies inlined; nil if it has none
+}
+
+func (s *engineSet) load(e Engine, model []byte) (*program, error) {
+	p := &program{engine: e}
+	var err error
+	if e == Native {
+		err = p.decode(model)
+	} else {
+		p.session, err = s.runtime.LoadBytes(model, ort.SessionOptions{Threads: s.threads, NoKernels: e == Portable})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine %s: %w", e, err)
+	}
+	return p, nil
+}
+
+func (p *program) decode(model []byte) error {
+	var err error
+	if p.graph, err = onnxgraph.Decode(model); err != nil || len(p.graph.Proto().GetFunctions()) == 0 {
+		return err
+	}
+	p.bodies, err = onnxgraph.New(p.graph.Proto(), onnxgraph.Options{Inline: true})
+	return err
+}
+
+// runBodies is run with the native engine's function bodies in the nodes' place.
+func (p *program) runBodies(ctx context.Context, in map[string]*tensor.Tensor) (map[string]*tensor.Tensor, error) {
+	return p.bodies.Run(ctx, in, onnxgraph.RunOptions{Wide: true})
+}
+
+// run gives the outputs and the number of kernel calls it made.
+func (p *program) run(ctx context.Context, in map[string]*tensor.Tensor) (map[string]*tensor.Tensor, uint64, error) {
+	if p.graph != nil {
+		out, err := p.graph.Run(ctx, in, onnxgraph.RunOptions{Wide: true})
+		return out, 0, err
+	}
+	before := totalCalls()
+	out, err := p.session.Run(ctx, in)
+	return out, totalCalls() - before, err
+}
+
+func totalCalls() uint64 {
+	var n uint64
+	for _, calls := range ort.KernelCalls() {
+		n += calls
+	}
+	return n
+}
+
+func (p *program) close() error {
+	if p.session == nil {
+		return nil
+	}
+	return p.session.Close()
+}
+
+// closeAll closes programs and returns the first error, joined to err.
+func closeAll(err error, programs map[Engine]*program) error {
+	for _, p := range programs {
+		err = errors.Join(err, p.close())
+	}
+	return err
+}

@@ -1,0 +1,94 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
+
+// unlimitedLength is what Full runs at where no bias limits the sequence.
+const unlimitedLength = 512
+
+// fullLength runs the kernels against the bodies once at the longest sequence that the model takes, where the reference
+// would take too long. Both may be off the truth by what a short run allows, relative to the largest output; with running
+// sums in a body by T/8 * 2^-23 a layer more.
+func (r *modelRun) fullLength(ctx context.Context, report *Report) error {
+	s := r.truth
+	if s.stored == nil || r.engines.runtime == nil || len(r.engines.list) < 2 {
+		report.Notes = append(report.Notes, "no run at full length: it compares the kernels with the function bodies of a model of ours")
+		return nil
+	}
+	size := InputSizes{Batch: 1, Sequence: unlimitedLength, Grid: r.options.Grid}
+	if n := s.stored.MaxLen(); n > 0 {
+		size.Sequence = n
+	}
+	if s.stored.NeedsGrid() && size.Grid == [2]int{} {
+		size.Grid = divide(size.Sequence)
+	}
+	in, made, err := SeededInputs(s.graph, nil, size, r.options.Seed)
+	if err != nil {
+		return err
+	}
+	id := "full length: " + describeInputs(s, in, made)
+	r.options.progress("%s", id)
+	var outs [2]map[string]*tensor.Tensor
+	var calls [2]uint64
+	for i, e := range []Engine{Portable, Kernel} {
+		if outs[i], calls[i], err = r.once(ctx, e, in); err != nil {
+			return fmt.Errorf("engine %s: %s: %w", e, id, err)
+		}
+	}
+	relative, finiteOnly, err := r.relativeTolerance(outs[0]["y"].Shape[1])
+	if err != nil {
+		return err
+	}
+	row := Result{Name: "y, kernel against portable", Kind: KindOutput, Engine: Kernel, DType: s.dtype.String(), Pass: true,
+		Derived: fmt.Sprintf("%.3g*max|y|: what a short run allows both engines", relative)}
+	want := outs[0]["y"].Array()
+	l := limit{tolerance: make([]float64, len(want.Data)), scale: make([]float64, len(want.Data)), finiteOnly: finiteOnly}
+	largest := largestFinite(want.Data)
+	for i := range l.tolerance {
+		l.tolerance[i], l.scale[i] = relative*largest, largest
+	}
+	row.add(id, outs[1]["y"].Float64s(), outs[1]["y"].Shape, want, l)
+	row.countCalls(id, calls[1], s.nodes())
+	report.Results = append(report.Results, row)
+	report.Covered = append(report.Covered, id)
+	return nil
+}
+
+// once loads, runs and unloads the model.
+func (r *modelRun) once(ctx context.Context, e Engine, in map[string]*tensor.Tensor) (out map[string]*tensor.Tensor, calls uint64, err error) {
+	p, err := r.engines.load(e, r.truth.data)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	return p.run(ctx, in)
+}
+
+// relativeTolerance is what the short runs allow both engines together, over the largest output.
+func (r *modelRun) relativeTolerance(length int) (float64, bool, error) {
+	relative, finiteOnly := 0.0, false
+	for _, e := range []Engine{Kernel, Portable} {
+		most := 0.0
+		for _, c := range r.cases {
+			stages, n, err := r.noise(r.truth, e, c)
+			if err != nil {
+				return 0, false, err
+			}
+			last := stages[len(stages)-1]
+			finiteOnly = finiteOnly || last.finiteOnly
+			if largest := largestFinite(last.want.Data); largest > 0 {
+				l := last.limit()
+				of := largestFinite(l.tolerance)/largest + n.cumSum*float64(length)*math.Sqrt(float64(len(stages)))
+				most = max(most, of)
+			}
+		}
+		relative += most
+	}
+	return relative, finiteOnly, nil
+}

@@ -1,0 +1,193 @@
+package verify
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
+
+// InputSizes say how large seeded inputs are: what a model's dynamic dimensions become. Zero leaves the choice.
+type InputSizes struct {
+	Batch, Sequence int
+	Grid            [2]int
+}
+
+// The sizes of dynamic dimensions that nothing else decides.
+const (
+	defaultBatch    = 2
+	defaultSequence = 16
+	defaultSize     = 8
+)
+
+// SeededInputs completes given to all inputs of a model: floating-point ones from the normal distribution, "grid" from
+// the sizes, a mask of ones, other integers from 0 to 9. Dynamic dimensions of one name agree, with those of given
+// inputs first. The same seed gives the same values. It returns the names of the inputs that it made.
+//
+// Errors: a given input has the wrong rank to tell a dimension from; an input has no declared shape.
+func SeededInputs(m *onnxgraph.Model, given map[string]*tensor.Tensor, sizes InputSizes, seed uint64) (
+	all map[string]*tensor.Tensor, made []string, err error) {
+	s := &inputShapes{sizes: sizes, bound: map[string]int{}}
+	all = map[string]*tensor.Tensor{}
+	for _, v := range m.Inputs() {
+		if t, ok := given[v.Name]; ok {
+			all[v.Name] = t
+			s.bind(v, t)
+		}
+	}
+	s.settle(m)
+	for i, v := range m.Inputs() {
+		if all[v.Name] != nil {
+			continue
+		}
+		shape, err := s.shape(v)
+		if err != nil {
+			return nil, nil, err
+		}
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
+		if all[v.Name], err = s.value(v, shape, rng); err != nil {
+			return nil, nil, fmt.Errorf("input %q: %w", v.Name, err)
+		}
+		made = append(made, v.Name)
+	}
+	return all, made, nil
+}
+
+// inputShapes decides the sizes of dynamic dimensions.
+type inputShapes struct {
+	sizes InputSizes
+	bound map[string]int // by the dimension's name
+	grid  [2]int
+}
+
+func (s *inputShapes) bind(v onnxgraph.Value, t *tensor.Tensor) {
+	if v.Name == "grid" && t.DType == tensor.Int64 && t.Len() == 2 {
+		hw, _ := t.Int64s()
+		s.grid = [2]int{int(hw[0]), int(hw[1])}
+		s.sizes.Sequence = s.grid[0] * s.grid[1]
+	}
+	if len(t.Shape) != len(v.Dims) {
+		return // the engine will say so
+	}
+	for axis, d := range v.Dims {
+		if d.Size < 0 && d.Name != "" {
+			s.bound[d.Name] = t.Shape[axis]
+		}
+	}
+}
+
+// settle chooses what the sizes leave open. A model with a grid has as many positions as the grid has places, and a
+// model with position biases at most as many as those reach.
+func (s *inputShapes) settle(m *onnxgraph.Model) {
+	if n, ok := s.bound["sequence"]; ok {
+		s.sizes.Sequence = n
+	}
+	if s.sizes.Batch == 0 {
+		s.sizes.Batch = defaultBatch
+	}
+	takesGrid := slices.ContainsFunc(m.Inputs(), func(v onnxgraph.Value) bool { return v.Name == "grid" })
+	if !takesGrid {
+		if s.sizes.Sequence == 0 {
+			s.sizes.Sequence = defaultSequence
+			if longest := longestSequence(m); longest > 0 {
+				s.sizes.Sequence = min(defaultSequence, longest)
+			}
+		}
+		return
+	}
+	if s.grid == [2]int{} {
+		s.grid = s.sizes.Grid
+	}
+	if s.grid == [2]int{} && s.sizes.Sequence == 0 {
+		s.grid = [2]int{3, 5}
+	}
+	if s.grid == [2]int{} {
+		s.grid = divide(s.sizes.Sequence)
+	}
+	s.sizes.Sequence = s.grid[0] * s.grid[1]
+}
+
+// divide is the most square grid of n places.
+func divide(n int) [2]int {
+	for h := n; h > 1; h-- {
+		if h*h <= n && n%h == 0 {
+			return [2]int{h, n / h}
+		}
+	}
+	return [2]int{1, n}
+}
+
+func (s *inputShapes) shape(v onnxgraph.Value) ([]int, error) {
+	if v.Dims == nil {
+		return nil, fmt.Errorf("input %q: the model states no shape, give the input", v.Name)
+	}
+	shape := make([]int, len(v.Dims))
+	for axis, d := range v.Dims {
+		shape[axis] = s.size(axis, d)
+	}
+	return shape, nil
+}
+
+func (s *inputShapes) size(axis int, d onnxgraph.Dim) int {
+	if d.Size >= 0 {
+		return d.Size
+	}
+	if n, ok := s.bound[d.Name]; ok && d.Name != "" {
+		return n
+	}
+	n := defaultSize
+	switch {
+	case d.Name == "batch", d.Name == "" && axis == 0, d.Name == "B", d.Name == "N":
+		n = s.sizes.Batch
+	case d.Name == "sequence", d.Name == "" && axis == 1, d.Name == "T", d.Name == "S":
+		n = s.sizes.Sequence
+	}
+	if d.Name != "" {
+		s.bound[d.Name] = n
+	}
+	return n
+}
+
+func (s *inputShapes) value(v onnxgraph.Value, shape []int, rng *rand.Rand) (*tensor.Tensor, error) {
+	if v.Name == "grid" && v.DType == tensor.Int64 && tensor.SameShape(shape, []int{2}) {
+		return tensor.FromInt64s(shape, []int64{int64(s.grid[0]), int64(s.grid[1])})
+	}
+	n, err := tensor.NumElements(shape)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]float64, n)
+	for i := range values {
+		switch {
+		case v.DType.IsFloat():
+			values[i] = rng.NormFloat64()
+		case v.Name == "attention_mask" || v.DType == tensor.Bool:
+			values[i] = 1
+		default:
+			values[i] = float64(rng.IntN(10))
+		}
+	}
+	return tensor.FromFloat64s(v.DType, shape, values)
+}
+
+// longestSequence is how many positions the biases of a model's AFT nodes reach, 0 when nothing limits them.
+func longestSequence(m *onnxgraph.Model) int {
+	g := m.Proto().GetGraph()
+	rows := map[string]int{}
+	for _, t := range g.GetInitializer() {
+		if len(t.GetDims()) == 2 {
+			rows[t.GetName()] = int(t.GetDims()[0])
+		}
+	}
+	longest := 0
+	for _, n := range g.GetNode() {
+		if op := n.GetOpType(); (op == "AFTFull" || op == "AFTLocal") && len(n.GetInput()) > 3 {
+			if r := rows[n.GetInput()[3]]; r > 0 && (longest == 0 || r < longest) {
+				longest = r
+			}
+		}
+	}
+	return longest
+}

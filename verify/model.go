@@ -1,0 +1,283 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
+
+// Model verifies a model: a checkpoint, which is exported in memory first, or an ONNX file.
+//
+// The truth of a model that this project exported is the reference on the weights as the ONNX file stores them; the
+// tolerance follows from the model's own numbers (bound.go). When the checkpoint is known, or Options.Source is set,
+// every stored weight must be the checkpoint's, rounded once, and a row of its own says what the rounding does to the
+// outputs. The truth of anybody else's model is the native engine in float64. Options.Other names a second model that
+// is held against the same truth on the same inputs.
+//
+// Errors: the file cannot be read, the inputs do not fit it, ctx ends. An engine that refuses the model fails its rows.
+func Model(ctx context.Context, path string, o Options) (*Report, error) {
+	s, err := openSubject(path, &o)
+	if err != nil {
+		return nil, err
+	}
+	cases, err := o.cases(s)
+	if err != nil {
+		return nil, err
+	}
+	engines, err := openEngines(ctx, o.Engines, o.Threads, o.opener())
+	if err != nil {
+		return nil, err
+	}
+	defer engines.close()
+	report := &Report{Schema: Schema, Subject: path, Seed: o.Seed, Engines: engines.status, Notes: append([]string{}, s.notes...)}
+	run := &modelRun{options: &o, engines: engines, truth: s, cases: cases}
+	if err := run.truths(ctx); err != nil {
+		return nil, err
+	}
+	rows, err := run.compare(ctx, s, "")
+	if err != nil {
+		return nil, err
+	}
+	report.Results = append(report.Results, rows...)
+	if s.exact != nil && s.stored != nil {
+		weights, err := run.weights(s)
+		if err != nil {
+			return nil, err
+		}
+		report.Results = append(report.Results, weights...)
+	}
+	if o.Other != "" {
+		if err := run.other(ctx, report); err != nil {
+			return nil, err
+		}
+	}
+	if o.Full {
+		if err := run.fullLength(ctx, report); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range cases {
+		report.Covered = append(report.Covered, c.id)
+	}
+	if s.stored != nil {
+		report.Covered = append(report.Covered, coverage(s))
+	}
+	report.conclude()
+	return report, nil
+}
+
+func coverage(s *subject) string {
+	text := fmt.Sprintf("all %d layers", len(s.stored.Layers))
+	if n := s.stored.MaxLen(); n > 0 {
+		text += fmt.Sprintf(", whose biases reach %d positions", n)
+	}
+	return text
+}
+
+// modelRun is one call of Model.
+type modelRun struct {
+	options *Options
+	engines *engineSet
+	truth   *subject
+	cases   []*modelCase
+	want    []map[string]tensor.Array // by case, then by output
+}
+
+// truths computes the outputs that everything is compared with.
+func (r *modelRun) truths(ctx context.Context) error {
+	native := &program{engine: Native, graph: r.truth.graph}
+	for _, c := range r.cases {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		want := map[string]tensor.Array{}
+		if r.truth.stored != nil {
+			r.options.progress("reference: %s", c.id)
+			y, err := r.truth.stored.Forward(c.x(), c.grid)
+			if err != nil {
+				return fmt.Errorf("engine %s: %s: %w", Reference, c.id, err)
+			}
+			want["y"] = y
+		} else {
+			out, _, err := native.run(ctx, c.inputs)
+			if err != nil {
+				return fmt.Errorf("engine %s: %s: %w", Native, c.id, err)
+			}
+			for name, t := range out {
+				want[name] = t.Array()
+			}
+		}
+		r.want = append(r.want, want)
+	}
+	return nil
+}
+
+// compare runs a model on every engine and case; label tells a second model's rows apart.
+func (r *modelRun) compare(ctx context.Context, s *subject, label string) ([]Result, error) {
+	var rows []Result
+	for _, e := range r.engines.list {
+		if e == Native && r.truth.stored == nil && label == "" {
+			continue // it is the truth itself
+		}
+		r.options.progress("%s", e)
+		of, err := r.engine(ctx, s, e, label)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, of...)
+	}
+	return rows, nil
+}
+
+func (r *modelRun) engine(ctx context.Context, s *subject, e Engine, label string) (rows []Result, err error) {
+	for _, v := range s.graph.Outputs() {
+		rows = append(rows, Result{Name: label + v.Name, Kind: KindOutput, Engine: e, DType: v.DType.String(), Pass: true})
+	}
+	p, err := r.engines.load(e, s.data)
+	if err != nil {
+		for i := range rows {
+			rows[i].fail("%v", err)
+		}
+		return rows, nil
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	for i, c := range r.cases {
+		out, calls, err := p.run(ctx, c.inputs)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			for j := range rows {
+				rows[j].fail("%s: %v", c.id, err)
+			}
+			continue
+		}
+		of := &judgement{s: s, index: i, rows: rows}
+		if of.stages, of.noise, err = r.noise(s, e, c); err != nil {
+			return nil, err
+		}
+		if err := r.judge(ctx, of, out, calls); err != nil {
+			return nil, err
+		}
+		if p.bodies != nil && of.stages != nil {
+			if err := r.judgeBodies(ctx, of, p); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return rows, nil
+}
+
+// judgement is one case of one engine.
+type judgement struct {
+	s      *subject
+	index  int // of the case
+	stages []stage
+	noise  noise
+	rows   []Result // one an output
+}
+
+// judge holds the outputs of a run against the truth.
+func (r *modelRun) judge(ctx context.Context, of *judgement, out map[string]*tensor.Tensor, calls uint64) error {
+	e, c := of.rows[0].Engine, r.cases[of.index]
+	nodes := uint64(0)
+	if e == Kernel {
+		nodes = of.s.nodes()
+	}
+	for j, v := range of.s.graph.Outputs() {
+		row := &of.rows[j]
+		want, ok := r.want[of.index][v.Name]
+		if !ok {
+			row.fail("%s: the first model has no output %q", c.id, v.Name)
+			continue
+		}
+		l := foreignLimit(of.s, v.DType, want)
+		row.Derived = foreignRule(v.DType)
+		if of.stages != nil {
+			l, row.Derived = of.stages[len(of.stages)-1].limit(), of.noise.rule()
+			l.finiteOnly = l.finiteOnly && e == Portable
+		}
+		row.add(c.id, out[v.Name].Float64s(), out[v.Name].Shape, want, l)
+		row.countCalls(c.id, calls, nodes)
+		if row.Problem != "" && row.Located == "" && of.stages != nil {
+			var err error
+			if row.Located, err = r.locate(ctx, of.s, e, c, of.stages); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// judgeBodies holds the native engine with function bodies against the truth: their algebra, without ONNX Runtime.
+func (r *modelRun) judgeBodies(ctx context.Context, of *judgement, p *program) error {
+	c, row := r.cases[of.index], &of.rows[0]
+	id := c.id + ", bodies"
+	out, err := p.runBodies(ctx, c.inputs)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		row.fail("%s: %v", id, err)
+		return nil
+	}
+	y := out["y"]
+	row.add(id, y.Float64s(), y.Shape, r.want[of.index]["y"], of.stages[len(of.stages)-1].limit())
+	return nil
+}
+
+// noise carries an engine's roundings through the reference model; nil for a foreign graph.
+func (r *modelRun) noise(s *subject, e Engine, c *modelCase) ([]stage, noise, error) {
+	n := noiseOf(e, s.dtype, usesCumSum(s.graph.Proto()))
+	if r.truth.stored == nil {
+		return nil, n, nil
+	}
+	if unit := unitOf(s.dtype); unit != unitOf(r.truth.dtype) {
+		n.weight = max(unit, unitOf(r.truth.dtype)) / 2
+		n.input = n.weight
+	}
+	stages, err := propagate(r.truth.stored, c.x(), c.grid, n)
+	if err != nil {
+		return nil, n, fmt.Errorf("%s: tolerance: %w", c.id, err)
+	}
+	return stages, n, nil
+}
+
+// foreignUnits scales the tolerance of a graph whose layers are not known.
+const foreignUnits = 64
+
+// foreignLimit allows 64 units of rounding of the largest element, times the square root of the number of nodes.
+func foreignLimit(s *subject, dtype tensor.DType, want tensor.Array) limit {
+	l := limit{tolerance: make([]float64, len(want.Data)), scale: make([]float64, len(want.Data))}
+	largest := largestFinite(want.Data)
+	units := foreignUnits * math.Sqrt(float64(max(1, len(s.graph.Nodes()))))
+	for i := range want.Data {
+		l.scale[i] = largest
+		if dtype.IsFloat() {
+			l.tolerance[i] = units * unitOf(dtype) * largest
+		}
+	}
+	return l
+}
+
+func unitOf(dtype tensor.DType) float64 {
+	switch dtype {
+	case tensor.Float64:
+		return 0x1p-52
+	case tensor.Float16:
+		return 0x1p-10
+	case tensor.BFloat16:
+		return 0x1p-7
+	}
+	return epsilon32
+}
+
+func foreignRule(dtype tensor.DType) string {
+	if !dtype.IsFloat() {
+		return "equal"
+	}
+	return fmt.Sprintf("%d*sqrt(nodes)*2^%.0f*max|want|", foreignUnits, math.Log2(unitOf(dtype)))
+}

@@ -1,0 +1,53 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
+
+// other holds a second model against the truth of the first, on the same inputs. Where the second is of a coarser type,
+// its inputs are rounded and the tolerance allows for the rounding of inputs and weights.
+func (r *modelRun) other(ctx context.Context, report *Report) error {
+	o := *r.options
+	o.Source = nil
+	s, err := openSubject(r.options.Other, &o)
+	if err != nil {
+		return err
+	}
+	for _, note := range s.notes {
+		report.Notes = append(report.Notes, fmt.Sprintf("%q: %s", r.options.Other, note))
+	}
+	second := &modelRun{options: r.options, engines: r.engines, truth: r.truth, want: r.want}
+	for _, c := range r.cases {
+		inputs, err := castInputs(s, c.inputs)
+		if err != nil {
+			return fmt.Errorf("%q: %w", r.options.Other, err)
+		}
+		second.cases = append(second.cases, &modelCase{id: c.id, inputs: inputs, grid: c.grid})
+	}
+	rows, err := second.compare(ctx, s, "other ")
+	if err != nil {
+		return fmt.Errorf("%q: %w", r.options.Other, err)
+	}
+	report.Results = append(report.Results, rows...)
+	return nil
+}
+
+// castInputs gives the second model the first one's inputs, in its own types.
+func castInputs(s *subject, inputs map[string]*tensor.Tensor) (map[string]*tensor.Tensor, error) {
+	out := map[string]*tensor.Tensor{}
+	for _, v := range s.graph.Inputs() {
+		t, ok := inputs[v.Name]
+		if !ok {
+			return nil, fmt.Errorf("takes an input %q that the first model does not have", v.Name)
+		}
+		cast, err := t.Cast(v.DType)
+		if err != nil {
+			return nil, fmt.Errorf("input %q: %w", v.Name, err)
+		}
+		out[v.Name] = cast
+	}
+	return out, nil
+}

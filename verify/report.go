@@ -1,0 +1,128 @@
+package verify
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// Schema names the form of a Report as JSON. Fields are added under the same name; a changed meaning gets a new one.
+const Schema = "aftonnx.verify/1"
+
+// Report is what a verification found. Pass is whether every result passed and at least one engine was compared;
+// an engine that is missing does not fail a report, Missing lists it.
+type Report struct {
+	Schema  string         `json:"schema"`
+	Pass    bool           `json:"pass"`
+	Subject string         `json:"subject"` // "operators", or the file
+	Seed    uint64         `json:"seed"`
+	Engines []EngineStatus `json:"engines"`
+	Results []Result       `json:"results"`
+	Covered []string       `json:"covered"` // what was run, in words
+	Notes   []string       `json:"notes"`
+}
+
+// EngineStatus says what an engine was, or why it is missing.
+type EngineStatus struct {
+	Name    Engine `json:"name"`
+	About   string `json:"about,omitempty"`
+	Missing string `json:"missing,omitempty"`
+
+	err error // the error behind Missing
+}
+
+// Result is one row: an operator, an output or the weights, on one engine.
+type Result struct {
+	Name    string `json:"name"` // the operator, the graph output, or "weights"
+	Kind    Kind   `json:"kind"`
+	Engine  Engine `json:"engine"`
+	DType   string `json:"dtype"`
+	Pass    bool   `json:"pass"`
+	Cases   int    `json:"cases"`
+	MaxAbs  Number `json:"max_abs"` // largest |got - want|
+	MaxRel  Number `json:"max_rel"` // the same over max|V| of its channel (operators) or max|want| (models)
+	Derived string `json:"derived"` // the rule that the tolerance follows
+	Worst   *Worst `json:"worst"`   // where the error is the largest part of its tolerance; null if nothing was compared
+	Finite  int    `json:"finite"`  // cases outside a body's range, held to being finite only
+	Calls   uint64 `json:"calls"`   // kernel calls counted
+	Nodes   uint64 `json:"nodes"`   // kernel calls expected: AFT nodes run
+	Problem string `json:"problem"` // what failed, "" if it passed
+	Located string `json:"located"` // the first layer that differs, where that could be found out
+
+	ratio float64 // Worst.Ratio()
+}
+
+// Kind is what a row is about.
+type Kind string
+
+// The kinds of rows.
+const (
+	KindOperator Kind = "operator"
+	KindOutput   Kind = "output"
+	KindWeights  Kind = "weights"
+	KindRounding Kind = "rounding" // informational: what rounding the weights does to the output
+)
+
+// Worst is the element whose error is the largest part of its tolerance.
+type Worst struct {
+	Case      string `json:"case"`
+	Index     []int  `json:"index"`
+	Got       Number `json:"got"`
+	Want      Number `json:"want"`
+	Tolerance Number `json:"tolerance"`
+}
+
+// Ratio is error over tolerance: at most 1 where the element passes.
+func (w *Worst) Ratio() float64 {
+	return excess(float64(w.Got), float64(w.Want), float64(w.Tolerance))
+}
+
+// Number is a float64 that JSON can carry when it is not finite: "NaN", "+Inf", "-Inf".
+type Number float64
+
+// MarshalJSON writes a number, or a string where JSON has none.
+func (n Number) MarshalJSON() ([]byte, error) {
+	v := float64(n)
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return json.Marshal(strconv.FormatFloat(v, 'g', -1, 64))
+	}
+	return json.Marshal(v)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (n *Number) UnmarshalJSON(data []byte) error {
+	var s string
+	if json.Unmarshal(data, &s) == nil {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return fmt.Errorf("number %q: %w", s, err)
+		}
+		*n = Number(v)
+		return nil
+	}
+	return json.Unmarshal(data, (*float64)(n))
+}
+
+// Missing returns the error of the first engine that should have run and could not, nil if there is none.
+func (r *Report) Missing() error {
+	for _, e := range r.Engines {
+		if e.err != nil {
+			return e.err
+		}
+	}
+	return nil
+}
+
+// conclude sets Pass from the rows.
+func (r *Report) conclude() {
+	compared := 0
+	r.Pass = true
+	for _, row := range r.Results {
+		r.Pass = r.Pass && row.Pass
+		if row.Cases > 0 && row.Kind != KindRounding && row.Kind != KindWeights {
+			compared++
+		}
+	}
+	r.Pass = r.Pass && compared > 0
+}

@@ -1,0 +1,110 @@
+package verify
+
+import (
+	"fmt"
+
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/reference"
+)
+
+// modelCase is one set of inputs.
+type modelCase struct {
+	id     string
+	inputs map[string]*tensor.Tensor
+	grid   [2]int
+}
+
+// x is the input of a stack of layers.
+func (c *modelCase) x() tensor.Array { return c.inputs["x"].Array() }
+
+// The cost of a comparison: the reference takes about 22 ns a pair of positions and channel, the noise some runs more.
+const (
+	nanosecondsPerPair = 22
+	referenceRuns      = 10
+	secondsAllowed     = 2
+	longestChecked     = 64
+)
+
+// cases are the inputs that a model is compared on: the given ones, or seeded ones of the chosen size and, when the size
+// was left open, of a single position.
+func (o *Options) cases(s *subject) ([]*modelCase, error) {
+	sizes := []InputSizes{{Batch: o.Batch, Sequence: o.Sequence, Grid: o.Grid}}
+	if o.Sequence == 0 && s.stored != nil && o.Grid == [2]int{} {
+		sizes[0].Sequence = affordable(s.stored)
+		if s.stored.NeedsGrid() {
+			sizes[0].Grid = divide(sizes[0].Sequence)
+		}
+	}
+	if o.Batch == 0 && o.Sequence == 0 && o.Grid == [2]int{} && len(o.Inputs) == 0 {
+		sizes = append(sizes, InputSizes{Batch: 1, Sequence: 1, Grid: [2]int{1, 1}})
+	}
+	var cases []*modelCase
+	for i, size := range sizes {
+		in, made, err := SeededInputs(s.graph, o.Inputs, size, o.Seed+uint64(i))
+		if err != nil {
+			return nil, err
+		}
+		c := &modelCase{inputs: in}
+		if g := in["grid"]; g != nil && g.DType == tensor.Int64 && g.Len() == 2 {
+			hw, err := g.Int64s()
+			if err != nil {
+				return nil, err
+			}
+			c.grid = [2]int{int(hw[0]), int(hw[1])}
+		}
+		c.id = describeInputs(s, in, made)
+		if i == 0 || c.id != cases[0].id {
+			cases = append(cases, c)
+		}
+	}
+	return cases, nil
+}
+
+func describeInputs(s *subject, in map[string]*tensor.Tensor, made []string) string {
+	text := ""
+	for _, v := range s.graph.Inputs() {
+		if text != "" {
+			text += ", "
+		}
+		text += v.Name + " " + tensor.FormatShape(in[v.Name].Shape)
+		if v.Name == "grid" {
+			hw, _ := in[v.Name].Int64s()
+			text = fmt.Sprintf("%s = %v", text, hw)
+		}
+	}
+	if len(made) < len(in) {
+		text += " (given)"
+	}
+	return text
+}
+
+// affordable is the longest sequence, at most 64 and what the biases reach, that can be compared in about two seconds.
+func affordable(m *reference.Model) int {
+	longest := longestChecked
+	if n := m.MaxLen(); n > 0 {
+		longest = min(longest, n)
+	}
+	if l := fixedGrid(m); l > 0 {
+		return l
+	}
+	channels := 0
+	for i := range m.Layers {
+		channels += m.Layers[i].Hidden()
+	}
+	for t := longest; t > 4; t-- {
+		if seconds := float64(t*t*channels*defaultBatch*referenceRuns*nanosecondsPerPair) * 1e-9; seconds <= secondsAllowed {
+			return t
+		}
+	}
+	return min(longest, 4)
+}
+
+// fixedGrid is the number of positions that a layer's own grid leaves no choice about, 0 when there is none.
+func fixedGrid(m *reference.Model) int {
+	for i := range m.Layers {
+		if g := m.Layers[i].Grid; g != [2]int{} {
+			return g[0] * g[1]
+		}
+	}
+	return 0
+}

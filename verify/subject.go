@@ -1,0 +1,134 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/aftonnx/aftonnx/export"
+	importer "github.com/aftonnx/aftonnx/import"
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/atomicfile"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops"
+	"github.com/aftonnx/aftonnx/reference"
+)
+
+// subject is a model under verification.
+type subject struct {
+	data   []byte
+	graph  *onnxgraph.Model
+	dtype  tensor.DType
+	stored *reference.Model // from the weights in the model; nil: a foreign graph
+	exact  *reference.Model // from the checkpoint, not rounded; nil: not known
+	notes  []string
+}
+
+// openSubject reads a checkpoint, which it exports in memory, or an ONNX model.
+func openSubject(path string, o *Options) (*subject, error) {
+	if data := modelBytes(path); data != nil {
+		flags := o.Import
+		flags.Grid = [2]int{} // that of the inputs: a model says its own
+		s, err := newSubject(path, data, flags)
+		if err != nil {
+			return nil, err
+		}
+		s.exact = o.Source
+		return s, nil
+	}
+	model, source, err := importer.Load(path, o.Import)
+	if err != nil {
+		return nil, err
+	}
+	options := o.Export
+	options.SourceSHA256 = source.SHA256
+	proto, err := export.Model(model, options)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", path, err)
+	}
+	data, err := onnxpb.Encode(proto)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", path, err)
+	}
+	s, err := reread(data)
+	if err != nil {
+		return nil, err
+	}
+	s.exact, s.notes = model, append(source.Notes, s.notes...)
+	return s, nil
+}
+
+// modelBytes returns the bytes of an ONNX model, nil for anything else, which the importer then judges.
+func modelBytes(path string) []byte {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	if _, err := onnxpb.Decode(data); err != nil {
+		return nil
+	}
+	return data
+}
+
+// reread imports an exported model from its bytes, so that what is verified is what was written.
+func reread(data []byte) (*subject, error) {
+	sum := sha256.Sum256(data)
+	path := filepath.Join(os.TempDir(), "aftonnx-"+hex.EncodeToString(sum[:8])+".onnx")
+	staged, err := atomicfile.Stage(path, atomicfile.Options{Force: true}, data)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSubject(staged.Path(), data, importer.Options{})
+	return s, errors.Join(err, staged.Discard())
+}
+
+// newSubject takes an ONNX model. One that this project exported also gives a reference model.
+func newSubject(path string, data []byte, o importer.Options) (*subject, error) {
+	graph, err := onnxgraph.Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	s := &subject{data: data, graph: graph, dtype: floatType(graph)}
+	if graph.Proto().GetProducerName() != export.Producer {
+		s.notes = append(s.notes, "not exported by aftonnx: the truth is the native engine in float64, not the reference")
+		return s, nil
+	}
+	s.stored, _, err = importer.Load(path, o)
+	var flag *importer.FlagError
+	if errors.As(err, &flag) {
+		return nil, err
+	}
+	if err != nil {
+		s.notes = append(s.notes, fmt.Sprintf("the truth is the native engine in float64, not the reference: %v", err))
+	}
+	return s, nil
+}
+
+// floatType is the type of the first floating-point output, else input; Float32 without any.
+func floatType(g *onnxgraph.Model) tensor.DType {
+	for _, v := range append(g.Outputs(), g.Inputs()...) {
+		if v.DType.IsFloat() {
+			return v.DType
+		}
+	}
+	return tensor.Float32
+}
+
+// nodes counts the AFT nodes that a run executes.
+func (s *subject) nodes() uint64 {
+	n := uint64(0)
+	for _, node := range s.graph.Nodes() {
+		if node.Domain == ops.Domain {
+			n++
+		}
+	}
+	return n
+}

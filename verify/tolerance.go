@@ -1,0 +1,164 @@
+package verify
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops"
+)
+
+const (
+	epsilon32     = 0x1p-23 // distance of 1 and the next float32
+	floatUnits    = 16      // kernels and bodies in float: 16 epsilon32 max|V|
+	doubleError   = 1e-12   // in double, while max|K+W| <= doubleLogit
+	doubleLogit   = 100
+	portableRange = 80 // bodies owe the tolerance while range(K) + range(W) of a batch entry is at most this
+)
+
+// opCall is one call of an operator with its inputs as stored, widened: what a tolerance is computed from.
+type opCall struct {
+	def     *ops.Def
+	attrs   ops.Attrs
+	dtype   tensor.DType
+	q, k, v tensor.Array
+	bias    []float64 // the entries of W that some pair uses, 0 included where a pair lies outside the window or kernel
+}
+
+func newOpCall(def *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) *opCall {
+	c := &opCall{def: def, attrs: attrs, dtype: inputs[0].DType}
+	c.q, c.k, c.v = inputs[0].Array(), inputs[1].Array(), inputs[2].Array()
+	if len(inputs) > 3 {
+		w := inputs[3].Array()
+		var grid []int64
+		if len(inputs) > 4 {
+			grid, _ = inputs[4].Int64s() // Check has seen that it is int64
+		}
+		c.bias = usedBias(def.Name, attrs, w, c.q.Shape[1], c.k.Shape[1], grid)
+	}
+	return c
+}
+
+// limit derives what an engine may differ by:
+//
+//	float            16 * 2^-23 * m
+//	double           1e-12 * m, times max|K+W|/100 above 100
+//	float16          half a float16 unit in the last place of y, plus the float bound
+//	portable, cumSum the float bound plus T/8 * 2^-23 * m
+//
+// m is max|V| over the source positions of the element's batch entry and channel that K does not remove, times |Q| where
+// that multiplies ungated and exceeds 1. Where range(K) + range(W) of a batch entry exceeds 80 a body need only be finite.
+func (c *opCall) limit(engine Engine, want tensor.Array, cumSum bool) limit {
+	l := limit{tolerance: make([]float64, len(want.Data)), scale: make([]float64, len(want.Data))}
+	l.finiteOnly = engine == Portable && c.beyondRange()
+	m, logit := c.largestV(), c.largestLogit()
+	for i := range want.Data {
+		at := tensor.Unravel(i, want.Shape)
+		scale := m[at[0]*want.Shape[2]+at[2]]
+		if c.attrs.Int("gate") == ops.GateIdentity {
+			scale *= max(1, math.Abs(c.q.Data[i]))
+		}
+		l.scale[i] = scale
+		l.tolerance[i] = c.bound(engine, scale, want.Data[i], logit, cumSum)
+	}
+	return l
+}
+
+func (c *opCall) bound(engine Engine, m, want, logit float64, cumSum bool) float64 {
+	if engine == Native || c.dtype == tensor.Float64 {
+		return doubleError * m * max(1, logit/doubleLogit)
+	}
+	bound := floatUnits * epsilon32 * m
+	if engine == Portable && cumSum {
+		bound += float64(c.k.Shape[1]) / 8 * epsilon32 * m
+	}
+	if c.dtype == tensor.Float16 && m > 0 {
+		bound += halfUnit16(math.Abs(want) + bound)
+	}
+	return bound
+}
+
+// derivation is the rule of limit in words.
+func derivation(engine Engine, dtype tensor.DType, cumSum bool) string {
+	rule := fmt.Sprintf("%d*2^-23*max|V|", floatUnits)
+	if engine == Portable && cumSum {
+		rule = fmt.Sprintf("(%d+T/8)*2^-23*max|V|", floatUnits)
+	}
+	switch {
+	case engine == Native || dtype == tensor.Float64:
+		rule = fmt.Sprintf("%g*max|V|*max(1,max|K+W|/%d)", doubleError, doubleLogit)
+	case dtype == tensor.Float16:
+		rule = "half a float16 ulp of y + " + rule
+	}
+	switch engine {
+	case Portable:
+		rule += fmt.Sprintf(" while range(K)+range(W) <= %d, else finite", portableRange)
+	case Native:
+		rule += fmt.Sprintf("; bodies while range(K)+range(W) <= %d, else finite", portableRange)
+	}
+	return rule
+}
+
+// halfUnit16 is half the distance of neighbouring float16 numbers at y >= 0, denormal ones included.
+func halfUnit16(y float64) float64 {
+	if y == 0 {
+		return 0x1p-25
+	}
+	_, exponent := math.Frexp(y) // y = f * 2^exponent, f in [0.5, 1)
+	return math.Ldexp(0.5, max(exponent-11, -24))
+}
+
+// largestV is max|V| by batch entry and channel over the positions whose key is not -inf.
+func (c *opCall) largestV() []float64 {
+	batch, sources, channels := c.v.Shape[0], c.v.Shape[1], c.v.Shape[2]
+	m := make([]float64, batch*channels)
+	if len(m) == 0 || len(c.v.Data) == 0 {
+		return m
+	}
+	keys := c.k.Shape[2]
+	for i, v := range c.v.Data {
+		b, s, d := i/channels/sources, i/channels%sources, i%channels
+		if key := c.k.Data[(b*sources+s)*keys+d/(channels/keys)]; !math.IsInf(key, -1) {
+			m[b*channels+d] = max(m[b*channels+d], math.Abs(v))
+		}
+	}
+	return m
+}
+
+// largestLogit is max|K| + max|W|, removed positions and pairs left out.
+func (c *opCall) largestLogit() float64 {
+	return largestFinite(c.k.Data) + largestFinite(c.bias)
+}
+
+func largestFinite(values []float64) float64 {
+	m := 0.0
+	for _, v := range values {
+		if !math.IsInf(v, 0) {
+			m = max(m, math.Abs(v))
+		}
+	}
+	return m
+}
+
+// beyondRange reports whether a batch entry's range(K) + range(W) exceeds what bodies owe a tolerance for. Entries of
+// -inf remove a position or pair: no term is formed of them, so they do not widen the range.
+func (c *opCall) beyondRange() bool {
+	bias := finiteRange(c.bias)
+	n := c.k.Shape[1] * c.k.Shape[2]
+	for b := range c.k.Shape[0] {
+		if finiteRange(c.k.Data[b*n:(b+1)*n])+bias > portableRange {
+			return true
+		}
+	}
+	return false
+}
+
+func finiteRange(values []float64) float64 {
+	low, high := math.Inf(1), math.Inf(-1)
+	for _, v := range values {
+		if !math.IsInf(v, 0) {
+			low, high = min(low, v), max(high, v)
+		}
+	}
+	return max(high-low, 0) // 0 without values
+}
