@@ -2,6 +2,7 @@ package export
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
@@ -9,8 +10,8 @@ import (
 )
 
 // Operator is a model of one node: its inputs and its output are called as the ports of d, and every dimension is
-// dynamic, so one model serves every size. Only AFTConv2D's body is written for the number of heads and channels that
-// inputs tell; without inputs it is written for any.
+// dynamic, so one model serves every size. Only the body of AFTConv2D serves the number of heads and channels of inputs
+// alone; without inputs it serves any.
 //
 // The shapes of inputs are not checked: the model checks what it is given.
 func Operator(d *ops.Def, attrs ops.Attrs, inputs []ops.Input, o Options) (*onnxpb.ModelProto, error) {
@@ -41,12 +42,16 @@ func Operator(d *ops.Def, attrs ops.Attrs, inputs []ops.Input, o Options) (*onnx
 	return m, nil
 }
 
-// headsAndChannels are what a body of d is written for: nothing unless it is a convolution with a group per channel.
-func headsAndChannels(d *ops.Def, heads, channels int) (int, int) {
-	if d.Name != "AFTConv2D" || heads < 1 || channels < 1 || channels%heads != 0 {
+// headsAndChannels are what a body of d is written for, by the last dimensions of K and V; 0, 0: any.
+func headsAndChannels(d *ops.Def, keys, channels int) (int, int) {
+	conv := slices.Contains(d.Inputs[1].Dims, "H")
+	switch {
+	case channels < 1 || conv && (keys < 1 || channels%keys != 0):
 		return 0, 0
+	case conv:
+		return keys, channels
 	}
-	return heads, channels
+	return 0, channels
 }
 
 // portInfo declares a port: letters name dynamic dimensions, expressions are dynamic without a name.

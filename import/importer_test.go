@@ -1,9 +1,13 @@
 package importer_test
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -172,5 +176,49 @@ func TestRefusedFiles(t *testing.T) {
 	} {
 		_, _, err := importer.Load(path, importer.Options{})
 		wantBadFile(t, path, err, texts...)
+	}
+}
+
+// safetensors writes float32 tensors of ones, with metadata.
+func safetensors(t *testing.T, metadata map[string]string, shapes map[string][]int) string {
+	t.Helper()
+	header := map[string]any{"__metadata__": metadata}
+	var data []byte
+	for _, name := range slices.Sorted(maps.Keys(shapes)) {
+		n, err := tensor.NumElements(shapes[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := len(data)
+		data = append(data, bytes.Repeat([]byte{0, 0, 0x80, 0x3f}, n)...)
+		header[name] = map[string]any{"dtype": "F32", "shape": shapes[name], "data_offsets": []int{start, len(data)}}
+	}
+	text, err := json.Marshal(header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...)
+	path := filepath.Join(t.TempDir(), "layer.safetensors")
+	if err := os.WriteFile(path, append(file, data...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestSafetensorsMetadata: the metadata of a safetensors file of ours says what the names do not.
+func TestSafetensorsMetadata(t *testing.T) {
+	shapes := map[string][]int{"layers.0.q.weight": {4, 4}, "layers.0.k.weight": {4, 4}, "layers.0.v.weight": {4, 4}, "layers.0.w": {9, 9}}
+	metadata := map[string]string{"format": "pt", "causal": "true", "layers.0.variant": "local", "layers.0.window": "3"}
+	m, src, err := importer.Load(safetensors(t, metadata, shapes), importer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := m.Layers[0]; l.Variant != reference.Local || !l.Causal || l.Window != 3 || src.Format != "safetensors" {
+		t.Errorf("got %s, causal %t, window %d from %s; want local, causal, 3, safetensors", l.Variant, l.Causal, l.Window, src.Format)
+	}
+	_, _, err = importer.Load(safetensors(t, map[string]string{"format": "pt"}, shapes), importer.Options{})
+	var flag *importer.FlagError
+	if !errors.As(err, &flag) || !slices.Equal(flag.Flags, []string{"--variant", "--causal"}) {
+		t.Errorf("without metadata: got %v, want a FlagError about --variant and --causal", err)
 	}
 }

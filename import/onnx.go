@@ -26,7 +26,8 @@ const (
 
 // looksLikeONNX knows a ModelProto by its first fields: ir_version, a small number, then the producer, an opset or the graph.
 func looksLikeONNX(head []byte) bool {
-	return len(head) > 2 && head[0] == 0x08 && head[1] > 0 && head[1] < 0x40 && strings.IndexByte("\x12\x1a\x22\x28\x32\x3a\x42", head[2]) >= 0
+	return len(head) > 2 && head[0] == 0x08 && head[1] > 0 && head[1] < 0x40 &&
+		strings.IndexByte("\x12\x1a\x22\x28\x32\x3a\x42", head[2]) >= 0
 }
 
 // loadONNX reads an exported model; flags have nothing to add to it.
@@ -120,7 +121,9 @@ func newGraph(p *onnxpb.GraphProto) (*graph, error) {
 
 // model reads the layers one after the other, each on what the one before it gives, and makes sure that nothing is left.
 func (g *graph) model(src *Source) (*reference.Model, error) {
-	nodes := slices.DeleteFunc(slices.Clone(g.proto.GetNode()), func(n *onnxpb.NodeProto) bool { return n.GetDomain() != opDomain })
+	nodes := slices.DeleteFunc(slices.Clone(g.proto.GetNode()), func(n *onnxpb.NodeProto) bool {
+		return n.GetDomain() != opDomain
+	})
 	if len(nodes) == 0 {
 		return nil, &Error{Found: "holds no AFT layers", Allowed: "a model exported with its AFT operators, not with --flatten"}
 	}

@@ -181,16 +181,20 @@ func TestONNXRefused(t *testing.T) {
 		{"an attribute missing", func(p *onnxpb.ModelProto) { n := aftNode(p); n.Attribute = n.Attribute[1:] }, "lacks the attribute"},
 		{"an input missing", func(p *onnxpb.ModelProto) { n := aftNode(p); n.Input = n.Input[:3] }, "has 3 inputs"},
 		{"biases from elsewhere", func(p *onnxpb.ModelProto) { aftNode(p).Input[3] = "layers.0.q.weight" }, "takes its biases from"},
-		{"queries and keys exchanged", func(p *onnxpb.ModelProto) { in := aftNode(p).Input; in[0], in[1] = in[1], in[0] }, `"layers.0.q.weight"`},
-		{"queries not of x", func(p *onnxpb.ModelProto) { p.Graph.Node[1].Input[0] = "layers.0.q.weight_t" }, "does not depend on"},
-		{"something after the projection", func(p *onnxpb.ModelProto) { p.Graph.Node[2].OpType = "Sub" }, "not a projection"},
+		{"queries and keys exchanged", func(p *onnxpb.ModelProto) { in := aftNode(p).Input; in[0], in[1] = in[1], in[0] }, `"layers.0.q.bias"`},
+		{"queries not of x", func(p *onnxpb.ModelProto) { p.Graph.Node[1].Input[0] = "layers.0.q.weight_t" }, `not from "x"`},
+		{"another operator in a projection", func(p *onnxpb.ModelProto) { p.Graph.Node[2].OpType = "Sub" }, "not made by Add"},
+		{"a residual in place of the bias", func(p *onnxpb.ModelProto) { p.Graph.Node[2].Input[1] = "x" }, `not from "layers.0.q.bias"`},
+		{"a weight that is not turned", func(p *onnxpb.ModelProto) {
+			p.Graph.Node[0].Attribute = append(p.Graph.Node[0].Attribute, onnxpb.IntsAttr("perm", 0, 1))
+		}, `attribute "perm"`},
 		{"a node beside", func(p *onnxpb.ModelProto) {
 			p.Graph.Node = append(p.Graph.Node, onnxpb.Node("Relu", []string{"x"}, []string{"r"}))
 		}, `"Relu"`},
 		{"a node after the last layer", func(p *onnxpb.ModelProto) {
 			p.Graph.Node = append(p.Graph.Node, onnxpb.Node("Relu", []string{"y"}, []string{"z"}))
 			p.Graph.Output[0].Name = "z"
-		}, "not a projection"},
+		}, `"z" is not made by Add`},
 		{"a weight beside", func(p *onnxpb.ModelProto) {
 			p.Graph.Initializer = append(p.Graph.Initializer, &onnxpb.TensorProto{Name: "layers.7.q.weight"})
 		}, `"layers.7.q.weight"`},

@@ -67,21 +67,21 @@ func (r *layerReader) layer(node *onnxpb.NodeProto, y string) (reference.Layer, 
 	return l, r.out(&l, node.GetOutput()[0], y)
 }
 
-// out reads what stands between the AFT node and the end of the layer: an output projection, or nothing.
+// out reads the output projection; without one, the AFT node makes what leaves the layer.
 func (r *layerReader) out(l *reference.Layer, aft, y string) error {
 	if r.g.weights[r.name+".out"+weightSuffix] != nil {
 		l.Out = &reference.Linear{}
 		return r.linear(l.Out, ".out", y, aft)
 	}
-	leaves, err := r.trace(y, aft)
-	if err == nil && len(leaves) > 0 {
-		err = r.fail("%q is made from %q", y, leaves[0])
+	if aft != y {
+		return r.fail("its AFT node makes %q, not %q", aft, y)
 	}
-	return err
+	return nil
 }
 
 func variantOf(node *onnxpb.NodeProto) reference.Variant {
-	for _, v := range []reference.Variant{reference.Full, reference.Simple, reference.Local, reference.Conv1D, reference.Conv2D} {
+	all := []reference.Variant{reference.Full, reference.Simple, reference.Local, reference.Conv1D, reference.Conv2D}
+	for _, v := range all {
 		if node.GetDomain() == opDomain && node.GetOpType() == v.Op() {
 			return v
 		}
@@ -160,73 +160,54 @@ func (r *layerReader) grid(l *reference.Layer, name string) error {
 
 const weightSuffix = ".weight"
 
-// linear reads the projection that makes value out of from: its weight and bias are all that flows into it.
+// linear reads a projection of from: value = Add(MatMul(from, Transpose(weight)), bias), or without the bias.
 func (r *layerReader) linear(to *reference.Linear, role, value, from string) error {
 	name := r.name + role
-	leaves, err := r.trace(value, from)
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(leaves, name+weightSuffix) {
-		return r.fail("%q is not made from %q", value, name+weightSuffix)
-	}
-	for _, leaf := range leaves {
-		if leaf != name+weightSuffix && leaf != name+".bias" {
-			return r.fail("%q is made from %q", value, leaf)
-		}
-	}
-	if to.Weight, err = r.weight(name + weightSuffix); err != nil {
-		return err
-	}
-	if slices.Contains(leaves, name+".bias") {
-		bias, err := r.weight(name + ".bias")
+	bias := name + ".bias"
+	if r.g.weights[bias] != nil {
+		in, err := r.step("Add", value, "", bias)
 		if err != nil {
 			return err
 		}
-		to.Bias = bias.Data
+		a, err := r.weight(bias)
+		if err != nil {
+			return err
+		}
+		to.Bias, value = a.Data, in
 	}
-	return nil
+	transposed := ""
+	if n := r.g.makers[value]; n != nil && len(n.GetInput()) == 2 {
+		transposed = n.GetInput()[1]
+	}
+	if _, err := r.step("MatMul", value, from, transposed); err != nil {
+		return err
+	}
+	if _, err := r.step("Transpose", transposed, name+weightSuffix); err != nil {
+		return err
+	}
+	var err error
+	to.Weight, err = r.weight(name + weightSuffix)
+	return err
 }
 
-// trace follows a value back to from, through the nodes a projection is made of, and lists the floating-point weights that
-// flow in.
-func (r *layerReader) trace(value, from string) ([]string, error) {
-	var leaves []string
-	reached := false
-	seen := map[string]bool{}
-	for todo := []string{value}; len(todo) > 0; {
-		name := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if seen[name] {
-			continue
-		}
-		seen[name] = true
-		if name == from {
-			reached = true
-			continue
-		}
-		if w := r.g.weights[name]; w != nil {
-			if dtype, ok := onnxpb.DType(w.GetDataType()); ok && dtype.IsFloat() {
-				leaves = append(leaves, name)
-			}
-			continue
-		}
-		node := r.g.makers[name]
-		if node == nil || node.GetDomain() != "" || !slices.Contains(projectionOps(), node.GetOpType()) {
-			return nil, r.fail("%q is not a projection of %q: there is %q on the way", value, from, name)
-		}
-		r.g.read[node] = true
-		todo = append(todo, node.GetInput()...)
+// step requires value to be made by op from these inputs, "" being any, and returns the first of them.
+func (r *layerReader) step(op, value string, inputs ...string) (string, error) {
+	n := r.g.makers[value]
+	if n == nil || n.GetDomain() != "" || n.GetOpType() != op || len(n.GetInput()) != len(inputs) {
+		return "", r.fail("%q is not made by %s", value, op)
 	}
-	if !reached {
-		return nil, r.fail("%q does not depend on %q", value, from)
+	for i, want := range inputs {
+		if got := n.GetInput()[i]; want != "" && got != want {
+			return "", r.fail("%q is made by %s from %q, not from %q", value, op, got, want)
+		}
 	}
-	return leaves, nil
-}
-
-// projectionOps are the operators that y = x W^T + b may be made of.
-func projectionOps() []string {
-	return []string{"MatMul", "Gemm", "Add", "Transpose", "Reshape", "Identity"}
+	for _, a := range n.GetAttribute() {
+		if a.GetName() != "perm" || !slices.Equal(a.GetInts(), []int64{1, 0}) {
+			return "", r.fail("%q is made by %s with an attribute %q", value, op, a.GetName())
+		}
+	}
+	r.g.read[n] = true
+	return n.GetInput()[0], nil
 }
 
 // weight reads an initialiser, in the type it is stored in.

@@ -19,8 +19,9 @@ type BodySpec struct {
 	DType    tensor.DType // of the T1 ports
 	Double   bool         // compute in double inside
 	Attrs    Attrs        // the attributes of all nodes that call it; nil: read them from the node
-	Heads    int          // AFTConv2D: H where it is the same for all nodes, 0: unknown
-	Channels int          // AFTConv2D: D where it is the same for all nodes, 0: unknown
+	// Heads is H and Channels is D where they are the same for all nodes, 0 where they are not known. A body of AFTConv2D
+	// serves these numbers alone and is far smaller and faster for them; for the others they are a hint.
+	Heads, Channels int
 }
 
 // Function is the decomposition into standard operators: an ONNX function with the operator's name. It has no sub-graphs,

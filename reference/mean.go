@@ -10,9 +10,9 @@ const removed = -1
 // largest term is exp(0).
 func weigh(weight, k, w []float64) float64 {
 	// Halves: the sum of two finite numbers may overflow, that of their halves cannot.
-	top := math.Inf(-1)
+	top := exact{total: math.Inf(-1)}
 	for s := range k {
-		top = larger(top, k[s]/2+w[s]/2)
+		top = larger(top, plus(k[s]/2, w[s]/2))
 	}
 	var den sum
 	for s := range k {
@@ -20,27 +20,34 @@ func weigh(weight, k, w []float64) float64 {
 			weight[s] = removed
 			continue
 		}
-		weight[s] = math.Exp(2 * minus(k[s]/2, w[s]/2, top))
+		weight[s] = math.Exp(2 * plus(k[s]/2, w[s]/2).minus(top))
 		den.add(weight[s])
 	}
 	return den.value()
 }
 
+// exact is the sum of two numbers: rounded, and what the rounding lost. That part alone would cost 1e-12 of a weight where
+// |k+w| is 1e4, and all of it where a small w meets a key of 1e30.
+type exact struct{ total, lost float64 }
+
+// plus adds without error (Knuth's TwoSum). An infinite total has lost nothing.
+func plus(a, b float64) exact {
+	x := a + b
+	if math.IsInf(x, 0) {
+		return exact{total: x}
+	}
+	c := x - a
+	return exact{total: x, lost: (a - (x - c)) + (b - c)}
+}
+
+func (e exact) minus(m exact) float64 { return (e.total - m.total) + (e.lost - m.lost) }
+
 // larger is the larger of a and b; a NaN in b does not count here, it makes its own weight NaN.
-func larger(a, b float64) float64 {
-	if b > a {
+func larger(a, b exact) exact {
+	if b.total > a.total || b.total == a.total && b.lost > a.lost {
 		return b
 	}
 	return a
-}
-
-// minus returns a + b - m without the rounding of a + b, which alone would cost 1e-12 of a weight where |a+b| is 1e4
-// (Knuth's TwoSum).
-func minus(a, b, m float64) float64 {
-	x := a + b
-	c := x - a
-	lost := (a - (x - c)) + (b - c)
-	return (x - m) + lost
 }
 
 // mean is the ratio of sums for the weights of weigh: sum_s weight[s] v[s] / den, 0 when nothing is left.

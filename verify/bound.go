@@ -55,11 +55,15 @@ func noiseOf(e Engine, dtype tensor.DType, cumSum bool) noise {
 
 // rule is the derivation in words, for a report.
 func (n noise) rule() string {
-	s := fmt.Sprintf("%d standard deviations of rounding noise: unit roundoff 2^%.0f in values, 2^%.0f in sums, %.3g*max|V| an AFT node",
-		deviations, math.Log2(n.stored), math.Log2(n.sum), n.op)
-	if n.cumSum > 0 {
-		s += " (+T/8*2^-23)"
+	op := fmt.Sprintf("%d*2^-23", floatUnits)
+	switch {
+	case n.double:
+		op = fmt.Sprintf("%g", doubleError)
+	case n.cumSum > 0:
+		op = fmt.Sprintf("(%d+T/8)*2^-23", floatUnits)
 	}
+	s := fmt.Sprintf("%d deviations of rounding noise (2^%.0f in values, 2^%.0f in sums, %s*max|V| an AFT node)",
+		deviations, math.Log2(n.stored), math.Log2(n.sum), op)
 	if n.weight > 0 {
 		s += fmt.Sprintf(", weights rounded to 2^%.0f", math.Log2(n.weight))
 	}

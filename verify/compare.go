@@ -56,7 +56,7 @@ func (r *Result) addFinite(caseID string, got []float64, want tensor.Array) {
 func (r *Result) addElement(caseID string, i int, got float64, want tensor.Array, l limit) {
 	w := want.Data[i]
 	ratio := excess(got, w, l.tolerance[i])
-	if ratio > 0 {
+	if got != w && !(math.IsNaN(got) && math.IsNaN(w)) {
 		d := math.Abs(got - w)
 		if math.IsNaN(d) {
 			d = math.Inf(1)

@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops"
+	"github.com/aftonnx/aftonnx/reference"
 )
 
 // InputSizes say how large seeded inputs are: what a model's dynamic dimensions become. Zero leaves the choice.
@@ -172,22 +176,45 @@ func (s *inputShapes) value(v onnxgraph.Value, shape []int, rng *rand.Rand) (*te
 	return tensor.FromFloat64s(v.DType, shape, values)
 }
 
-// longestSequence is how many positions the biases of a model's AFT nodes reach, 0 when nothing limits them.
+// longestSequence is how many positions the biases of a model's AFT layers reach, 0 when nothing limits them.
 func longestSequence(m *onnxgraph.Model) int {
-	g := m.Proto().GetGraph()
-	rows := map[string]int{}
-	for _, t := range g.GetInitializer() {
-		if len(t.GetDims()) == 2 {
-			rows[t.GetName()] = int(t.GetDims()[0])
-		}
+	weights := map[string][]int64{}
+	for _, t := range m.Proto().GetGraph().GetInitializer() {
+		weights[t.GetName()] = t.GetDims()
 	}
 	longest := 0
-	for _, n := range g.GetNode() {
-		if op := n.GetOpType(); (op == "AFTFull" || op == "AFTLocal") && len(n.GetInput()) > 3 {
-			if r := rows[n.GetInput()[3]]; r > 0 && (longest == 0 || r < longest) {
-				longest = r
-			}
+	for name, op := range biasNames(m.Proto()) {
+		dims := weights[name]
+		if len(dims) != 2 || op != "AFTFull" && op != "AFTLocal" {
+			continue
+		}
+		reach := int(dims[0])
+		if op == "AFTFull" {
+			reach = int(min(dims[0], dims[1]))
+		}
+		if longest == 0 || reach < longest {
+			longest = reach
 		}
 	}
 	return longest
+}
+
+// biasNames lists the position biases of a model by operator. A flattened export has no AFT nodes, but its metadata lists
+// the layers' variants.
+func biasNames(m *onnxpb.ModelProto) map[string]string {
+	names := map[string]string{}
+	for _, n := range m.GetGraph().GetNode() {
+		if n.GetDomain() == ops.Domain && len(n.GetInput()) > 3 {
+			names[n.GetInput()[3]] = n.GetOpType()
+		}
+	}
+	for _, p := range m.GetMetadataProps() {
+		if p.GetKey() != "io.aftonnx.variant" || len(names) > 0 {
+			continue
+		}
+		for i, v := range strings.Split(p.GetValue(), ",") {
+			names[fmt.Sprintf("layers.%d.w", i)] = reference.Variant(v).Op()
+		}
+	}
+	return names
 }

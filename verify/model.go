@@ -43,11 +43,15 @@ func Model(ctx context.Context, path string, o Options) (*Report, error) {
 	}
 	report.Results = append(report.Results, rows...)
 	if s.exact != nil && s.stored != nil {
-		weights, err := run.weights(s)
+		weights, err := s.compareWeights("weights")
 		if err != nil {
 			return nil, err
 		}
-		report.Results = append(report.Results, weights...)
+		rounding, err := run.rounding(s)
+		if err != nil {
+			return nil, err
+		}
+		report.Results = append(report.Results, weights, rounding)
 	}
 	if o.Other != "" {
 		if err := run.other(ctx, report); err != nil {
@@ -70,9 +74,12 @@ func Model(ctx context.Context, path string, o Options) (*Report, error) {
 }
 
 func coverage(s *subject) string {
-	text := fmt.Sprintf("all %d layers", len(s.stored.Layers))
+	text := "the only layer"
+	if n := len(s.stored.Layers); n > 1 {
+		text = fmt.Sprintf("all %d layers", n)
+	}
 	if n := s.stored.MaxLen(); n > 0 {
-		text += fmt.Sprintf(", whose biases reach %d positions", n)
+		text += fmt.Sprintf(", biases reach %d positions", n)
 	}
 	return text
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/aftonnx/aftonnx/export"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
@@ -17,7 +18,9 @@ func (r *modelRun) other(ctx context.Context, report *Report) error {
 		return err
 	}
 	for _, note := range s.notes {
-		report.Notes = append(report.Notes, fmt.Sprintf("%q: %s", r.options.Other, note))
+		if note != s.foreign { // the truth is the first model's
+			report.Notes = append(report.Notes, fmt.Sprintf("%q: %s", r.options.Other, note))
+		}
 	}
 	second := &modelRun{options: r.options, engines: r.engines, truth: r.truth, want: r.want}
 	for _, c := range r.cases {
@@ -32,6 +35,14 @@ func (r *modelRun) other(ctx context.Context, report *Report) error {
 		return fmt.Errorf("%q: %w", r.options.Other, err)
 	}
 	report.Results = append(report.Results, rows...)
+	if r.truth.exact != nil && s.graph.Proto().GetProducerName() == export.Producer {
+		s.exact = r.truth.exact
+		row, err := s.compareWeights("other weights")
+		if err != nil {
+			return err
+		}
+		report.Results = append(report.Results, row)
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/aftonnx/aftonnx/export"
 	importer "github.com/aftonnx/aftonnx/import"
@@ -26,6 +27,8 @@ type subject struct {
 	stored *reference.Model // from the weights in the model; nil: a foreign graph
 	exact  *reference.Model // from the checkpoint, not rounded; nil: not known
 	notes  []string
+
+	foreign string // the note that says why there is no reference
 }
 
 // openSubject reads a checkpoint, which it exports in memory, or an ONNX model.
@@ -37,8 +40,7 @@ func openSubject(path string, o *Options) (*subject, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.exact = o.Source
-		return s, nil
+		return s, s.setExact(o.Source)
 	}
 	model, source, err := importer.Load(path, o.Import)
 	if err != nil {
@@ -58,8 +60,21 @@ func openSubject(path string, o *Options) (*subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.exact, s.notes = model, append(source.Notes, s.notes...)
-	return s, nil
+	s.notes = append(source.Notes, s.notes...)
+	return s, s.setExact(model)
+}
+
+// setExact says what the model was exported from. A flattened model cannot be imported again: what it should hold is
+// then the truth, and the row of weights says whether it does.
+func (s *subject) setExact(m *reference.Model) error {
+	s.exact = m
+	if m == nil || s.stored != nil {
+		return nil
+	}
+	var err error
+	s.stored, err = roundModel(m, s.dtype)
+	s.notes = slices.DeleteFunc(s.notes, func(note string) bool { return note == s.foreign })
+	return err
 }
 
 // modelBytes returns the bytes of an ONNX model, nil for anything else, which the importer then judges.
@@ -98,7 +113,8 @@ func newSubject(path string, data []byte, o importer.Options) (*subject, error) 
 	}
 	s := &subject{data: data, graph: graph, dtype: floatType(graph)}
 	if graph.Proto().GetProducerName() != export.Producer {
-		s.notes = append(s.notes, "not exported by aftonnx: the truth is the native engine in float64, not the reference")
+		s.foreign = "not exported by aftonnx: the truth is the native engine in float64, not the reference"
+		s.notes = append(s.notes, s.foreign)
 		return s, nil
 	}
 	s.stored, _, err = importer.Load(path, o)
@@ -107,7 +123,8 @@ func newSubject(path string, data []byte, o importer.Options) (*subject, error) 
 		return nil, err
 	}
 	if err != nil {
-		s.notes = append(s.notes, fmt.Sprintf("the truth is the native engine in float64, not the reference: %v", err))
+		s.foreign = fmt.Sprintf("the truth is the native engine in float64, not the reference: %v", err)
+		s.notes = append(s.notes, s.foreign)
 	}
 	return s, nil
 }

@@ -4,37 +4,42 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/reference"
 )
 
-// weights holds every stored weight against the checkpoint's, rounded once to the file's type, bit for bit, and measures
-// what that rounding does to the output: the reference on the exact weights against the reference on the stored ones.
-func (r *modelRun) weights(s *subject) ([]Result, error) {
+// compareWeights holds every weight in the file against the checkpoint's, rounded once to the file's type, bit for bit.
+func (s *subject) compareWeights(name string) (Result, error) {
 	row := Result{
-		Name: "weights", Kind: KindWeights, Engine: Reference, DType: s.dtype.String(), Pass: true,
+		Name: name, Kind: KindWeights, Engine: Reference, DType: s.dtype.String(), Pass: true,
 		Derived: fmt.Sprintf("the checkpoint's value, rounded once to %s", s.dtype),
 	}
-	if got, want := len(s.stored.Layers), len(s.exact.Layers); got != want {
-		row.fail("the file holds %d layers, the checkpoint %d", got, want)
-		return []Result{row}, nil
+	stored := map[string]*onnxpb.TensorProto{}
+	for _, t := range s.graph.Proto().GetGraph().GetInitializer() {
+		stored[t.GetName()] = t
 	}
 	for i := range s.exact.Layers {
-		stored, exact := layerWeights(&s.stored.Layers[i]), layerWeights(&s.exact.Layers[i])
-		for j, w := range exact {
-			if err := row.addWeight(fmt.Sprintf("layers.%d.%s", i, w.name), stored[j].Array, w.Array, s.dtype); err != nil {
-				return nil, err
+		for _, w := range layerWeights(&s.exact.Layers[i]) {
+			if err := row.addWeight(fmt.Sprintf("layers.%d.%s", i, w.name), stored, w.array, s.dtype); err != nil {
+				return row, err
 			}
 		}
 	}
-	rounding := Result{
+	return row, nil
+}
+
+// rounding measures what rounding the weights does to the output: the reference on the exact weights against the
+// reference on the stored ones. It judges nothing.
+func (r *modelRun) rounding(s *subject) (Result, error) {
+	row := Result{
 		Name: "rounding", Kind: KindRounding, Engine: Reference, DType: s.dtype.String(), Pass: true,
 		Derived: "none: what rounding the weights does to the output",
 	}
 	for i, c := range r.cases {
 		y, err := s.exact.Forward(c.x(), c.grid)
 		if err != nil {
-			return nil, fmt.Errorf("%s: reference on the checkpoint's weights: %w", c.id, err)
+			return row, fmt.Errorf("%s: reference on the checkpoint's weights: %w", c.id, err)
 		}
 		want := r.want[i]["y"]
 		l := limit{tolerance: make([]float64, len(want.Data)), scale: make([]float64, len(want.Data))}
@@ -42,60 +47,111 @@ func (r *modelRun) weights(s *subject) ([]Result, error) {
 		for j := range l.tolerance {
 			l.tolerance[j], l.scale[j] = math.Inf(1), largest
 		}
-		rounding.add(c.id, want.Data, want.Shape, y, l)
+		row.add(c.id, want.Data, want.Shape, y, l)
 	}
-	return []Result{row, rounding}, nil
+	return row, nil
 }
 
-// namedWeight is one array of a layer; absent ones are empty.
+// namedWeight is one array of a layer, by the name it has in an exported file.
 type namedWeight struct {
-	name string
-	tensor.Array
+	name  string
+	array tensor.Array
 }
 
+// layerWeights lists the arrays that a layer has.
 func layerWeights(l *reference.Layer) []namedWeight {
 	var list []namedWeight
-	linear := func(name string, p *reference.Linear) {
-		if p == nil {
-			p = &reference.Linear{}
+	for _, p := range []struct {
+		name   string
+		linear *reference.Linear
+	}{{"q", &l.Q}, {"k", &l.K}, {"v", &l.V}, {"out", l.Out}} {
+		if p.linear == nil {
+			continue
 		}
-		list = append(list, namedWeight{name + ".weight", p.Weight},
-			namedWeight{name + ".bias", tensor.Array{Shape: []int{len(p.Bias)}, Data: p.Bias}})
+		list = append(list, namedWeight{p.name + ".weight", p.linear.Weight})
+		if p.linear.Bias != nil {
+			list = append(list, namedWeight{p.name + ".bias", tensor.Array{Shape: []int{len(p.linear.Bias)}, Data: p.linear.Bias}})
+		}
 	}
-	linear("q", &l.Q)
-	linear("k", &l.K)
-	linear("v", &l.V)
-	linear("out", l.Out)
-	return append(list, namedWeight{"w", l.W})
+	if !l.W.Empty() {
+		list = append(list, namedWeight{"w", l.W})
+	}
+	return list
 }
 
-// addWeight compares one weight. The error it records is that of rounding; the tolerance of a rounded weight is zero.
-func (r *Result) addWeight(name string, stored, exact tensor.Array, dtype tensor.DType) error {
+// roundModel is the model that an exporter should have written: every weight rounded once.
+func roundModel(exact *reference.Model, dtype tensor.DType) (*reference.Model, error) {
+	m := &reference.Model{Layers: append([]reference.Layer{}, exact.Layers...)}
+	for i := range m.Layers {
+		l := &m.Layers[i]
+		if l.Out != nil {
+			out := *l.Out
+			l.Out = &out
+		}
+		for _, p := range []*reference.Linear{&l.Q, &l.K, &l.V, l.Out} {
+			if p == nil {
+				continue
+			}
+			if err := roundInto(&p.Weight.Data, p.Weight.Shape, dtype); err != nil {
+				return nil, err
+			}
+			if err := roundInto(&p.Bias, []int{len(p.Bias)}, dtype); err != nil {
+				return nil, err
+			}
+		}
+		if err := roundInto(&l.W.Data, l.W.Shape, dtype); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// roundInto replaces values by new memory; none stay none.
+func roundInto(values *[]float64, shape []int, dtype tensor.DType) error {
+	if *values == nil {
+		return nil
+	}
+	t, err := tensor.FromFloat64s(dtype, shape, *values)
+	if err != nil {
+		return err
+	}
+	*values = t.Float64s()
+	return nil
+}
+
+// addWeight compares one weight. The error it records is that of rounding; a rounded weight has no tolerance.
+func (r *Result) addWeight(name string, stored map[string]*onnxpb.TensorProto, exact tensor.Array, dtype tensor.DType) error {
 	r.Cases++
-	if len(stored.Data) == 0 && len(exact.Data) == 0 {
+	p, ok := stored[name]
+	if !ok {
+		r.fail("%s: is missing in the file", name)
 		return nil
 	}
-	if !tensor.SameShape(stored.Shape, exact.Shape) {
-		r.fail("%s: the file holds shape %s, the checkpoint %s", name, tensor.FormatShape(stored.Shape), tensor.FormatShape(exact.Shape))
+	got, err := onnxpb.TensorFromProto(p)
+	if err != nil {
+		return err
+	}
+	if got.DType != dtype || !tensor.SameShape(got.Shape, exact.Shape) {
+		r.fail("%s: the file holds %s %s, the checkpoint %s", name, got.DType, tensor.FormatShape(got.Shape), tensor.FormatShape(exact.Shape))
 		return nil
 	}
-	rounded, err := exact.Tensor(dtype)
+	want, err := exact.Tensor(dtype)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	largest := largestFinite(exact.Data)
-	for i, want := range exact.Data {
-		d := math.Abs(stored.Data[i] - want)
-		if d > 0 {
+	for i, v := range exact.Data {
+		g, w := got.At(i), want.At(i)
+		if d := math.Abs(g - v); d > 0 && !math.IsInf(d, 0) {
 			r.MaxAbs = max(r.MaxAbs, Number(d))
 			r.MaxRel = max(r.MaxRel, Number(d/largest))
 		}
-		if got := stored.Data[i]; excess(got, rounded.At(i), 0) > 0 {
+		if excess(g, w, 0) > 0 {
 			at := tensor.Unravel(i, exact.Shape)
 			if r.Worst == nil {
-				r.Worst = &Worst{Case: name, Index: at, Got: Number(got), Want: Number(rounded.At(i))}
+				r.Worst = &Worst{Case: name, Index: at, Got: Number(g), Want: Number(w)}
 			}
-			r.fail("%s: element %v is %v, the checkpoint's rounded to %s is %v", name, at, got, dtype, rounded.At(i))
+			r.fail("%s: element %v is %v, the checkpoint's rounded to %s is %v", name, at, g, dtype, w)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -21,12 +22,17 @@ type app struct {
 	terminal bool // out is a terminal: tables are aligned and coloured, otherwise tab-separated
 	progress bool // messages is a terminal: progress is shown
 	colour   bool
+	started  time.Time
+	stepping bool // a step is on the terminal
 }
 
 // run executes one command line and returns the exit code. It touches no state of the process but the files it is asked
 // to write, and ONNX Runtime's.
 func run(ctx context.Context, args []string, in io.Reader, out, messages io.Writer) int {
-	a := &app{ctx: ctx, in: in, out: out, messages: messages, terminal: isTerminal(out), progress: isTerminal(messages)}
+	a := &app{
+		ctx: ctx, in: in, out: out, messages: messages,
+		terminal: isTerminal(out), progress: isTerminal(messages), started: time.Now(),
+	}
 	a.colour = a.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	root := a.root()
 	root.SetArgs(args)

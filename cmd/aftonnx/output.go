@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -73,16 +74,21 @@ func (a *app) printJSON(v any) error {
 	return err
 }
 
-// step shows what is being done on a terminal, in place of the step before.
+// quiet is how long work goes on before progress is shown.
+const quiet = time.Second
+
+// step shows what is being done on a terminal, in place of the step before, once the work has taken over a second.
 func (a *app) step(text string) {
-	if a.progress {
+	if a.progress && time.Since(a.started) > quiet {
+		a.stepping = true
 		fmt.Fprintf(a.messages, "\r\x1b[K%s", text)
 	}
 }
 
 // stepsDone removes the last step.
 func (a *app) stepsDone() {
-	if a.progress {
+	if a.stepping {
+		a.stepping = false
 		fmt.Fprint(a.messages, "\r\x1b[K")
 	}
 }

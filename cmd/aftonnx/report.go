@@ -32,7 +32,8 @@ func (a *app) printRows(r *verify.Report) {
 			cells = append(cells, worstCells(row)...)
 		}
 		t.add(cells...)
-		if rule := fmt.Sprintf("%s %s: %s", row.Engine, row.DType, row.Derived); row.Derived != "" && !slices.Contains(rules, rule) {
+		rule := fmt.Sprintf("%s %s: %s", row.Engine, row.DType, row.Derived)
+		if row.Derived != "" && row.Engine != verify.Reference && !slices.Contains(rules, rule) {
 			rules = append(rules, rule)
 		}
 	}
@@ -76,8 +77,11 @@ func worstCells(row *verify.Result) []string {
 		return []string{"", "", "", "", row.Derived}
 	}
 	w := row.Worst
-	return []string{fmt.Sprintf("%s %v", w.Case, w.Index), fmt.Sprint(float64(w.Got)), fmt.Sprint(float64(w.Want)),
-		fmt.Sprintf("%.3g", float64(w.Tolerance)), row.Derived}
+	tolerance := ""
+	if row.Kind != verify.KindRounding {
+		tolerance = fmt.Sprintf("%.3g", float64(w.Tolerance))
+	}
+	return []string{fmt.Sprintf("%s %v", w.Case, w.Index), fmt.Sprint(float64(w.Got)), fmt.Sprint(float64(w.Want)), tolerance, row.Derived}
 }
 
 // explain says on the message stream what the table cannot: what was covered, notes, and every problem.
@@ -99,7 +103,7 @@ func (a *app) explain(r *verify.Report) {
 // verdict turns a report into the exit code.
 func verdict(r *verify.Report) error {
 	if failed := slices.ContainsFunc(r.Results, func(row verify.Result) bool { return !row.Pass }); failed {
-		return &failure{code: exitMismatch, err: fmt.Errorf("%s: does not match", r.Subject)}
+		return &failure{code: exitMismatch, err: fmt.Errorf("%s: does not match", printable(r.Subject))}
 	}
 	if err := r.Missing(); err != nil {
 		f := &failure{code: exitRuntime, err: err}

@@ -133,10 +133,18 @@ func (a *app) runInputs(f *modelFile, o *runFlags) (map[string]*tensor.Tensor, *
 		view.Inputs = append(view.Inputs, viewTensor(name, all[name]))
 		if slices.Contains(made, name) {
 			view.Inputs[len(view.Inputs)-1].Random = true
-			a.say("note: input %q is not given: random %s of seed %d", name, formatShape(all[name]), o.seed)
+			a.say("note: input %q is not given: %s", name, describeMade(all[name], o.seed))
 		}
 	}
 	return all, view, nil
+}
+
+// describeMade says what an input became that was not given: a few integers in full.
+func describeMade(t *tensor.Tensor, seed uint64) string {
+	if values, err := t.Int64s(); err == nil && len(values) <= 4 {
+		return fmt.Sprintf("%s %v", t.DType, values)
+	}
+	return fmt.Sprintf("random %s of seed %d", formatShape(t), seed)
 }
 
 const runSchema = "aftonnx.run/1"

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aftonnx/aftonnx/export"
+	"github.com/aftonnx/aftonnx/ops"
 	"github.com/aftonnx/aftonnx/verify"
 )
 
@@ -134,6 +135,9 @@ func (e *exportFlags) options(grid [2]int) (export.Options, error) {
 		return o, err
 	}
 	o.DType = dtype
+	if e.opset != 0 && (e.opset < ops.MinOpset || e.opset > ops.MaxOpset) {
+		return o, usagef("--opset %d: want %d..%d", e.opset, ops.MinOpset, ops.MaxOpset)
+	}
 	switch e.portableMath {
 	case "float":
 	case "double":

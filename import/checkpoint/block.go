@@ -124,7 +124,8 @@ func (b *block) text(src source) (string, error) {
 	}
 	var s strings.Builder
 	s.Grow(int(b.size))
-	n, err := io.CopyBuffer(onlyWriter{&s}, io.LimitReader(flate.NewReader(src.section(b.off, b.stored)), b.size), make([]byte, 32*kib))
+	n, err := io.CopyBuffer(onlyWriter{&s}, io.LimitReader(flate.NewReader(src.section(b.off, b.stored)), b.size),
+		make([]byte, 32*kib))
 	if err != nil || n != b.size {
 		return "", at(b.inflateError(n, err), b.place)
 	}

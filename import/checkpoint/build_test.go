@@ -166,6 +166,16 @@ func pStorage(class, key string, numel int64) string {
 	return pTuple(pStr("storage"), pGlobal("torch", class), pStr(key), pStr("cpu"), pInt(numel)) + "Q"
 }
 
+// pCall is a call through REDUCE.
+func pCall(module, name string, arguments ...string) string {
+	return pGlobal(module, name) + pTuple(arguments...) + "R"
+}
+
+// pPid is the tuple of a persistent id of a FloatStorage, from its key on.
+func pPid(rest ...string) string {
+	return pTuple(pStr("storage"), pGlobal("torch", "FloatStorage"), strings.Join(rest, ""))
+}
+
 const pOrderedDict = "ccollections\nOrderedDict\n)R"
 
 // pTensor is _rebuild_tensor_v2 of a storage.

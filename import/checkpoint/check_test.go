@@ -95,6 +95,9 @@ func accepted(t *testing.T, data []byte) *File {
 	return f
 }
 
+// arrays are a file's tensors as numbers.
+type arrays map[string][]float64
+
 // values reads a tensor as numbers.
 func values(t *testing.T, f *File, name string) []float64 {
 	t.Helper()

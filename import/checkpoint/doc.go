@@ -12,8 +12,8 @@
 //   - A pickle is interpreted by a machine that knows a table of opcodes (opcodes.go) and a table of names (globals.go).
 //     A name is a key into that table, nothing is imported, and the only things that can be built are numbers, strings,
 //     lists, tuples, dicts, sets and views of storages.
-//   - What two readers could understand differently is refused: duplicate names, bytes in front of or behind an archive, local
-//     headers that disagree with the directory, holes and overlaps.
+//   - What two readers could understand differently is refused: duplicate names, bytes in front of or behind an archive,
+//     local headers that disagree with the directory, holes and overlaps.
 //   - A view is checked against its storage once, by newView, before anything can read through it.
 //
 // A tensor inside dicts, lists and tuples is named by the keys on the way to it, joined with "/": "model/wbias", "1/0".

@@ -62,7 +62,8 @@ func TestTensor_shrunk(t *testing.T) {
 		}
 		_, err = f.Tensor("w")
 		var e *Error
-		if !errors.As(err, &e) || !strings.Contains(err.Error(), "the end of the file before byte") || e.File != path || e.Name != `tensor "w"` {
+		if !errors.As(err, &e) || !strings.Contains(err.Error(), "the end of the file before byte") ||
+			e.File != path || e.Name != `tensor "w"` {
 			t.Errorf("%s: got %v", f.Kind(), err)
 		}
 		f.Close()
@@ -117,7 +118,8 @@ func TestTensor_bool(t *testing.T) {
 	if diff := cmp.Diff([]float64{0, 1, 1}, values(t, f, "w")); diff != "" {
 		t.Error(diff)
 	}
-	refusedBytes(t, torchArchive(pickle, stored{"0", "\x00\x01\x02"}).bytes(), `tensor "w"`, "bool element 2 is 2", "0 or 1")
+	refusedBytes(t, torchArchive(pickle, stored{"0", "\x00\x01\x02"}).bytes(), `tensor "w"`, "bool element 2 is 2",
+		"0 or 1")
 }
 
 // TestOpen_truncated: P42 and O33's kin: every prefix of a good file is refused.
@@ -214,7 +216,8 @@ func TestOpen_reads(t *testing.T) {
 	const n = 1 << 20
 	big := strings.Repeat("\x00\x00\x80\x3f", n)
 	for name, data := range map[string][]byte{
-		"zip":         torchArchive(pickled(pTensor(pStorage("FloatStorage", "0", n), 0, pInts(n), pInts(1))), stored{"0", big}).bytes(),
+		"zip": torchArchive(pickled(pTensor(pStorage("FloatStorage", "0", n), 0, pInts(n), pInts(1))),
+			stored{"0", big}).bytes(),
 		"safetensors": safetensorsFile(`{`+stEntry(`"w"`, 0, n)+`}`, big),
 	} {
 		counter := &counting{ReaderAt: sourceOf(data).r}
@@ -251,7 +254,8 @@ func TestError_text(t *testing.T) {
 		e    Error
 		want string
 	}{
-		{Error{File: "a b.pt", Place: "byte 3", Name: `tensor "w"`, Found: "x", Allowed: "y"}, `file "a b.pt": byte 3: tensor "w": found x, allowed y`},
+		{Error{File: "a b.pt", Place: "byte 3", Name: `tensor "w"`, Found: "x", Allowed: "y"},
+			`file "a b.pt": byte 3: tensor "w": found x, allowed y`},
 		{Error{Found: "x"}, "found x"},
 		{Error{File: "n\n.pt", Found: "x"}, `file "n\n.pt": found x`},
 		{Error{Found: quote(long)}, `found "` + long[:100] + `"... (160 bytes)`},
@@ -261,6 +265,15 @@ func TestError_text(t *testing.T) {
 		if got := c.e.Error(); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
+	}
+}
+
+// TestError_inFile: an error that no layer made into an *Error becomes one.
+func TestError_inFile(t *testing.T) {
+	cause := errors.New("unexpected")
+	err := inFile(cause, "x.pt")
+	if !errors.Is(err, cause) || err.Error() != `file "x.pt": found unexpected` {
+		t.Errorf("got %v", err)
 	}
 }
 

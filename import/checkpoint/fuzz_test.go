@@ -76,8 +76,8 @@ func addFiles(f *testing.F, pattern string) {
 
 const fuzzSeedSize = 8 * kib // larger cases of the tables slow the fuzzer down
 
-// FuzzSafetensors_roundTrip: a header that is accepted describes every byte of the data once, encoding/json understands it the
-// same way, and what is written from it reads the same.
+// FuzzSafetensors_roundTrip: a header that is accepted describes every byte of the data once, encoding/json understands
+// it the same way, and what is written from it reads the same.
 func FuzzSafetensors_roundTrip(f *testing.F) {
 	data, err := os.ReadFile("testdata/weights.safetensors")
 	if err != nil {
@@ -132,7 +132,8 @@ func agreesWithJSON(t *testing.T, c *File, header string) {
 		t.Fatal(err)
 	}
 	var metadata map[string]string
-	if err := json.Unmarshal(all[metadataKey], &metadata); len(all[metadataKey]) > 0 && err != nil || len(metadata) != len(c.Metadata()) {
+	if err := json.Unmarshal(all[metadataKey], &metadata); len(all[metadataKey]) > 0 && err != nil ||
+		len(metadata) != len(c.Metadata()) {
 		t.Fatal(err, metadata)
 	}
 	delete(all, metadataKey)
@@ -142,7 +143,8 @@ func agreesWithJSON(t *testing.T, c *File, header string) {
 	for name, text := range all {
 		var d description
 		v, ok := c.find(name)
-		if err := json.Unmarshal(text, &d); err != nil || !ok || !slices.Equal(d.Shape, v.shape) || d.Offsets != [2]int64{v.start, v.start + v.bytes} {
+		if err := json.Unmarshal(text, &d); err != nil || !ok || !slices.Equal(d.Shape, v.shape) ||
+			d.Offsets != [2]int64{v.start, v.start + v.bytes} {
 			t.Fatalf("%q: %+v, encoding/json sees %+v, %v", name, v, d, err)
 		}
 	}
@@ -176,7 +178,8 @@ func encodeSafetensors(t *testing.T, c *File) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		parts = append(parts, fmt.Sprintf(`%s:{"shape":%s,"dtype":"%s","data_offsets":[%d,%d]}`, quoted(c.tensors[i].name), shape, name,
+		parts = append(parts, fmt.Sprintf(`%s:{"shape":%s,"dtype":"%s","data_offsets":[%d,%d]}`,
+			quoted(c.tensors[i].name), shape, name,
 			data.Len(), int64(data.Len())+v.bytes))
 		raw, err := v.data(c.src)
 		if err != nil {
@@ -247,7 +250,8 @@ func FuzzTorchZip(f *testing.F) {
 		for i, entry := range other.File {
 			ours := &dir.entries[i]
 			if entry.Name != ours.name || entry.UncompressedSize64 != uint64(ours.size) {
-				t.Fatalf("record %q of %d bytes, archive/zip sees %q of %d", ours.name, ours.size, entry.Name, entry.UncompressedSize64)
+				t.Fatalf("record %q of %d bytes, archive/zip sees %q of %d", ours.name, ours.size, entry.Name,
+					entry.UncompressedSize64)
 			}
 			got, err := ours.block().text(src)
 			if err != nil {

@@ -128,7 +128,8 @@ func TestOwnFiles_metadata(t *testing.T) {
 }
 
 func TestOwnFiles_module(t *testing.T) {
-	refused(t, "testdata/module.pt", `record "module/data.pkl", byte 2`, `global "torch.nn.modules.container Sequential"`, "save model.state_dict()")
+	refused(t, "testdata/module.pt", `record "module/data.pkl", byte 2`,
+		`global "torch.nn.modules.container Sequential"`, "save model.state_dict()")
 }
 
 // goldenDir is the shared data beside the repository.

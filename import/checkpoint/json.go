@@ -20,15 +20,14 @@ func newJSON(s string) (*jsonText, error) {
 	if utf8.ValidString(s) {
 		return &jsonText{s: s}, nil
 	}
-	for i, r := range s {
-		if r != utf8.RuneError {
-			continue
+	bad := 0
+	for {
+		r, n := utf8.DecodeRuneInString(s[bad:])
+		if r == utf8.RuneError && n == 1 {
+			return nil, &Error{Place: headerPlace(bad), Found: fmt.Sprintf("byte %#02x", s[bad]), Allowed: "UTF-8"}
 		}
-		if _, n := utf8.DecodeRuneInString(s[i:]); n == 1 {
-			return nil, &Error{Place: headerPlace(i), Found: fmt.Sprintf("byte %#02x", s[i]), Allowed: "UTF-8"}
-		}
+		bad += n
 	}
-	return nil, &Error{Place: "header", Found: "bytes that are not text", Allowed: "UTF-8"}
 }
 
 func headerPlace(pos int) string { return fmt.Sprintf("header, byte %d", pos) }
@@ -141,7 +140,8 @@ func (j *jsonText) number() (int, error) {
 			return 0, &Error{Place: headerPlace(start), Found: "the number " + quote(text), Allowed: allowed}
 		}
 		if n = n*10 + uint64(c-'0'); n > math.MaxInt || i > 18 {
-			return 0, &Error{Place: headerPlace(start), Found: "the number " + quote(text), Allowed: fmt.Sprintf("at most %d", math.MaxInt)}
+			return 0, &Error{Place: headerPlace(start), Found: "the number " + quote(text),
+				Allowed: fmt.Sprintf("at most %d", math.MaxInt)}
 		}
 	}
 	return int(n), nil

@@ -92,7 +92,8 @@ func (r *legacyReader) pickle(what string, globals map[globalName]*global) (any,
 	return v, len(text), err
 }
 
-// skim gives the length of the pickle at the start of a stream, by the layout of its opcodes alone.
+// skim gives the length of the pickle at the start of a stream, by the layout of its opcodes alone. What it means, and
+// whether that is allowed, is for the machine.
 func skim(stream io.Reader, most int64) (int64, error) {
 	r := bufio.NewReaderSize(stream, 32*kib)
 	for n := int64(0); n < most; {
@@ -103,7 +104,7 @@ func skim(stream io.Reader, most int64) (int64, error) {
 		if n++; opcodes[code].name == "STOP" {
 			return n, nil
 		}
-		if opcodes[code].run == nil {
+		if opcodes[code].name == "" {
 			return 0, refuseOpcode(code, opcodes[code].name)
 		}
 		k, err := skipArgument(r, opcodes[code].form, most-n)
@@ -143,7 +144,8 @@ func skipArgument(r *bufio.Reader, f argForm, most int64) (int64, error) {
 			length |= uint64(c) << (8 * i)
 		}
 		if length > uint64(most) {
-			return 0, &Error{Found: fmt.Sprintf("an argument of %d bytes", length), Allowed: fmt.Sprintf("at most %d", most)}
+			return 0, &Error{Found: fmt.Sprintf("an argument of %d bytes", length),
+				Allowed: fmt.Sprintf("at most %d", most)}
 		}
 		rest = uint64(f.count) + length
 	}
@@ -157,7 +159,8 @@ func skipArgument(r *bufio.Reader, f argForm, most int64) (int64, error) {
 // storage keeps what the object says; where the bytes are is known after the last pickle.
 func (r *legacyReader) storage(id storageID) (*storage, error) {
 	if id.view != nil && id.view != any(none{}) {
-		return nil, &Error{Found: "a storage that is a view", Allowed: "whole storages: save the file again with torch >= 1.6"}
+		return nil, &Error{Found: "a storage that is a view",
+			Allowed: "whole storages: save the file again with torch >= 1.6"}
 	}
 	if s, ok := r.storages[id.key]; ok {
 		return s, s.same(id)
@@ -189,7 +192,8 @@ func (r *legacyReader) layOut(keys any) error {
 		key, _ := k.(string)
 		s, ok := r.storages[key]
 		if !ok {
-			return &Error{Place: place, Name: "storage " + quote(key), Found: "a key that the object does not use", Allowed: "its storages"}
+			return &Error{Place: place, Name: "storage " + quote(key), Found: "a key that the object does not use",
+				Allowed: "its storages"}
 		}
 		if s.block.off >= 0 {
 			return &Error{Place: place, Name: "storage " + quote(key), Found: "a second mention", Allowed: "one"}
@@ -203,7 +207,8 @@ func (r *legacyReader) layOut(keys any) error {
 			Allowed: fmt.Sprintf("%d, one for each storage of the object", len(r.storages))}
 	}
 	if r.pos != r.src.size {
-		return &Error{Place: fmt.Sprintf("byte %d", r.pos), Found: fmt.Sprintf("%d bytes after the last storage", r.src.size-r.pos),
+		return &Error{Place: fmt.Sprintf("byte %d", r.pos),
+			Found:   fmt.Sprintf("%d bytes after the last storage", r.src.size-r.pos),
 			Allowed: "nothing"}
 	}
 	return nil

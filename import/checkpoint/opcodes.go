@@ -27,6 +27,8 @@ var (
 	count1 = argForm{count: 1}
 	count4 = argForm{count: 4}
 	count8 = argForm{count: 8}
+	line   = argForm{lines: 1}
+	lines2 = argForm{lines: 2}
 )
 
 // opcodes is the table. What CPython's picklers write in protocols 2 to 5 for the values of values.go has a run function;
@@ -78,23 +80,25 @@ var opcodes = [256]opcode{
 	'h':  {"BINGET", byte1, func(m *machine, arg string) error { return m.get(uint32(littleEndian(arg))) }},
 	'j':  {"LONG_BINGET", byte4, func(m *machine, arg string) error { return m.get(uint32(littleEndian(arg))) }},
 
-	'c':  {"GLOBAL", argForm{lines: 2}, (*machine).opGlobal},
+	'c':  {"GLOBAL", lines2, (*machine).opGlobal},
 	0x93: {"STACK_GLOBAL", noArg, (*machine).opStackGlobal},
 	'R':  {"REDUCE", noArg, (*machine).opReduce},
 	'b':  {"BUILD", noArg, (*machine).opBuild},
 	'Q':  {"BINPERSID", noArg, (*machine).opPersistent},
 
-	0x81: {name: "NEWOBJ"}, 0x92: {name: "NEWOBJ_EX"}, 'i': {name: "INST"}, 'o': {name: "OBJ"}, 'P': {name: "PERSID"},
-	0x82: {name: "EXT1"}, 0x83: {name: "EXT2"}, 0x84: {name: "EXT4"},
-	0x97: {name: "NEXT_BUFFER"}, 0x98: {name: "READONLY_BUFFER"},
-	'0': {name: "POP"}, '1': {name: "POP_MARK"}, '2': {name: "DUP"},
-	'I': {name: "INT"}, 'L': {name: "LONG"}, 'F': {name: "FLOAT"}, 'S': {name: "STRING"}, 'V': {name: "UNICODE"},
-	'p': {name: "PUT"}, 'g': {name: "GET"}, 'l': {name: "LIST"}, 'd': {name: "DICT"},
+	0x81: {"NEWOBJ", noArg, nil}, 0x92: {"NEWOBJ_EX", noArg, nil}, 'i': {"INST", lines2, nil}, 'o': {"OBJ", noArg, nil},
+	'P': {"PERSID", line, nil}, 0x82: {"EXT1", byte1, nil}, 0x83: {"EXT2", byte2, nil}, 0x84: {"EXT4", byte4, nil},
+	0x97: {"NEXT_BUFFER", noArg, nil}, 0x98: {"READONLY_BUFFER", noArg, nil},
+	'0': {"POP", noArg, nil}, '1': {"POP_MARK", noArg, nil}, '2': {"DUP", noArg, nil},
+	'I': {"INT", line, nil}, 'L': {"LONG", line, nil}, 'F': {"FLOAT", line, nil}, 'S': {"STRING", line, nil},
+	'V': {"UNICODE", line, nil}, 'p': {"PUT", line, nil}, 'g': {"GET", line, nil},
+	'l': {"LIST", noArg, nil}, 'd': {"DICT", noArg, nil},
 }
 
 func (m *machine) opProto(arg string) error {
 	if v := arg[0]; v < minProtocol || v > maxProtocol {
-		return &Error{Found: fmt.Sprintf("pickle protocol %d", v), Allowed: fmt.Sprintf("%d to %d", minProtocol, maxProtocol)}
+		return &Error{Found: fmt.Sprintf("pickle protocol %d", v),
+			Allowed: fmt.Sprintf("%d to %d", minProtocol, maxProtocol)}
 	}
 	return nil
 }
@@ -102,7 +106,8 @@ func (m *machine) opProto(arg string) error {
 // opFrame only checks: a frame tells a reader how much to buffer, and the whole pickle is here.
 func (m *machine) opFrame(arg string) error {
 	if n := littleEndian(arg); n > uint64(len(m.text)-m.pos) {
-		return &Error{Found: fmt.Sprintf("a frame of %d bytes", n), Allowed: fmt.Sprintf("the %d that are left", len(m.text)-m.pos)}
+		return &Error{Found: fmt.Sprintf("a frame of %d bytes", n),
+			Allowed: fmt.Sprintf("the %d that are left", len(m.text)-m.pos)}
 	}
 	return nil
 }
@@ -113,7 +118,8 @@ func (m *machine) opStop(string) error {
 		return err
 	}
 	if len(m.stack) != 0 || len(m.marks) != 0 {
-		return &Error{Found: fmt.Sprintf("%d more values and %d marks on the stack", len(m.stack), len(m.marks)), Allowed: "one value"}
+		return &Error{Found: fmt.Sprintf("%d more values and %d marks on the stack", len(m.stack), len(m.marks)),
+			Allowed: "one value"}
 	}
 	m.result, m.done = v, true
 	return nil
@@ -124,7 +130,8 @@ func (m *machine) pushInt(v int64) error { return m.pushNew(v, boxBytes) }
 // opLong reads a two's complement little-endian integer of any length.
 func (m *machine) opLong(arg string) error {
 	if len(arg) > m.lim.intBytes {
-		return &Error{Found: fmt.Sprintf("an integer of %d bytes", len(arg)), Allowed: fmt.Sprintf("at most %d", m.lim.intBytes)}
+		return &Error{Found: fmt.Sprintf("an integer of %d bytes", len(arg)),
+			Allowed: fmt.Sprintf("at most %d", m.lim.intBytes)}
 	}
 	if len(arg) <= 8 {
 		shift := 64 - 8*len(arg) // sign extension; shifting by 64 gives 0

@@ -131,7 +131,8 @@ func littleEndian(s string) uint64 {
 }
 
 func refuseOpcode(code byte, name string) error {
-	e := &Error{Name: fmt.Sprintf("opcode %#02x", code), Found: "a byte that is no opcode", Allowed: "the opcodes that torch.save writes"}
+	e := &Error{Name: fmt.Sprintf("opcode %#02x", code), Found: "a byte that is no opcode",
+		Allowed: "the opcodes that torch.save writes"}
 	if name != "" {
 		e.Name, e.Found = "opcode "+name, "an opcode that checkpoints do not use"
 	}
@@ -184,7 +185,8 @@ func (m *machine) pop() (any, error) {
 func (m *machine) popN(n int) ([]any, error) {
 	from := len(m.stack) - n
 	if from < m.floor() {
-		return nil, &Error{Found: fmt.Sprintf("%d values on the stack", len(m.stack)-m.floor()), Allowed: fmt.Sprintf("%d to work on", n)}
+		return nil, &Error{Found: fmt.Sprintf("%d values on the stack", len(m.stack)-m.floor()),
+			Allowed: fmt.Sprintf("%d to work on", n)}
 	}
 	items := m.stack[from:]
 	m.stack = m.stack[:from]

@@ -94,11 +94,13 @@ func headerLength(src source, lim limits) (int64, error) {
 	found := fmt.Sprintf("a safetensors header of %d bytes", n)
 	switch {
 	case n == 0:
-		return 0, &Error{Place: place, Found: "a safetensors header of 0 bytes: the header is empty", Allowed: "at least {}"}
+		return 0, &Error{Place: place, Found: "a safetensors header of 0 bytes: the header is empty",
+			Allowed: "at least {}"}
 	case n > uint64(lim.header):
 		return 0, &Error{Place: place, Found: found, Allowed: fmt.Sprintf("at most %d", lim.header)}
 	case int64(n) > src.size-lengthBytes:
-		return 0, &Error{Place: place, Found: found, Allowed: fmt.Sprintf("at most the file's other %d", src.size-lengthBytes)}
+		return 0, &Error{Place: place, Found: found,
+			Allowed: fmt.Sprintf("at most the file's other %d", src.size-lengthBytes)}
 	}
 	return int64(n), nil
 }
@@ -124,7 +126,8 @@ func (h *headerReader) read() error {
 }
 
 func (h *headerReader) twice(key string, first, second int) error {
-	return &Error{Place: headerPlace(second), Name: "key " + quote(key), Found: fmt.Sprintf("a second one, the first is at byte %d", first),
+	return &Error{Place: headerPlace(second), Name: "key " + quote(key),
+		Found:   fmt.Sprintf("a second one, the first is at byte %d", first),
 		Allowed: "unique keys"}
 }
 
@@ -188,7 +191,8 @@ type fields struct {
 // readTensor reads the description of one tensor: exactly the three fields, each once.
 func (h *headerReader) readTensor(name string, pos int) error {
 	if len(name) > h.lim.nameBytes {
-		return &Error{Place: headerPlace(pos), Found: fmt.Sprintf("a name of %d bytes", len(name)), Allowed: fmt.Sprintf("at most %d", h.lim.nameBytes)}
+		return &Error{Place: headerPlace(pos), Found: fmt.Sprintf("a name of %d bytes", len(name)),
+			Allowed: fmt.Sprintf("at most %d", h.lim.nameBytes)}
 	}
 	f := &h.fields
 	f.dtype, f.shape, f.offsets = tensor.Invalid, nil, nil
@@ -196,7 +200,8 @@ func (h *headerReader) readTensor(name string, pos int) error {
 		return err
 	}
 	if f.dtype == tensor.Invalid || f.shape == nil || len(f.offsets) != 2 {
-		return &Error{Place: headerPlace(pos), Found: fmt.Sprintf("a tensor without its dtype, shape or two data_offsets (%d)", len(f.offsets)),
+		return &Error{Place: headerPlace(pos),
+			Found:   fmt.Sprintf("a tensor without its dtype, shape or two data_offsets (%d)", len(f.offsets)),
 			Allowed: "all three fields"}
 	}
 	if err := h.addTensor(name, pos); err != nil {
@@ -241,7 +246,8 @@ func (h *headerReader) readType() (tensor.DType, error) {
 	for _, t := range h.types {
 		names = append(names, t.name)
 	}
-	return tensor.Invalid, &Error{Place: headerPlace(pos), Found: "dtype " + quote(text), Allowed: strings.Join(names, ", ")}
+	return tensor.Invalid, &Error{Place: headerPlace(pos), Found: "dtype " + quote(text),
+		Allowed: strings.Join(names, ", ")}
 }
 
 func (h *headerReader) addTensor(name string, pos int) error {
@@ -301,7 +307,8 @@ func (h *headerReader) checkLayout() error {
 		}
 	}
 	if pos != h.data.size {
-		return &Error{Place: fmt.Sprintf("data, byte %d", pos), Found: fmt.Sprintf("%d bytes after the last tensor", h.data.size-pos),
+		return &Error{Place: fmt.Sprintf("data, byte %d", pos),
+			Found:   fmt.Sprintf("%d bytes after the last tensor", h.data.size-pos),
 			Allowed: "nothing"}
 	}
 	return nil

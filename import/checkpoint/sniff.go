@@ -30,7 +30,8 @@ func magics() []magic {
 		{prefix: "BZh", what: "bzip2 data", advice: adviceUnpack},
 		{prefix: "\x28\xb5\x2f\xfd", what: "zstd data", advice: adviceUnpack},
 		{prefix: "Rar!\x1a\x07", what: "a rar archive", advice: adviceUnpack},
-		{prefix: "ustar", off: 257, what: "a tar archive", advice: adviceUnpack + ", or save the checkpoint again with torch >= 1.6"},
+		{prefix: "ustar", off: 257, what: "a tar archive", advice: adviceUnpack +
+			", or save the checkpoint again with torch >= 1.6"},
 		{prefix: "GGUF", what: "a GGUF file", advice: adviceFormats},
 		{prefix: "\x89HDF\r\n\x1a\n", what: "an HDF5 file", advice: adviceFormats},
 		{prefix: "\x93NUMPY", what: "a numpy .npy file", advice: adviceFormats},
@@ -78,7 +79,8 @@ func looksLikeSafetensors(head string) bool {
 
 func unknown(src source, head string, lim limits) error {
 	e := &Error{Place: "byte 0", Found: "bytes " + hexBytes(head) + ", no known format",
-		Allowed: fmt.Sprintf("a PyTorch zip, or safetensors: 8 bytes for a header length of at most %d, then {", lim.header)}
+		Allowed: fmt.Sprintf("a PyTorch zip, or safetensors: 8 bytes for a header length of at most %d, then {",
+			lim.header)}
 	text := strings.ToLower(strings.TrimLeft(strings.TrimPrefix(head, "\ufeff"), " \t\r\n"))
 	switch {
 	case strings.HasPrefix(text, "<!doctype html"), strings.HasPrefix(text, "<html"):
@@ -99,7 +101,8 @@ func unknown(src source, head string, lim limits) error {
 
 // looksLikeONNX knows a ModelProto by its first fields: ir_version (1, a small number), then a producer, graph or opset.
 func looksLikeONNX(head string) bool {
-	return head[0] == 0x08 && head[1] > 0 && head[1] < 0x40 && strings.IndexByte("\x12\x1a\x22\x28\x32\x3a\x42", head[2]) >= 0
+	return head[0] == 0x08 && head[1] > 0 && head[1] < 0x40 && strings.IndexByte("\x12\x1a\x22\x28\x32\x3a\x42",
+		head[2]) >= 0
 }
 
 func endsLikeZip(src source) bool {

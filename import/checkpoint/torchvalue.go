@@ -97,7 +97,11 @@ func argCount(args tuple, least, most int) error {
 	if len(args) >= least && len(args) <= most {
 		return nil
 	}
-	return &Error{Found: fmt.Sprintf("%d arguments", len(args)), Allowed: fmt.Sprintf("%d to %d", least, most)}
+	allowed := fmt.Sprint(least)
+	if most > least {
+		allowed = fmt.Sprintf("%d to %d", least, most)
+	}
+	return &Error{Found: fmt.Sprintf("%d arguments", len(args)), Allowed: allowed}
 }
 
 // checkTensorMetadata accepts a tensor's metadata when it asks for nothing: {"conj": True} and {"neg": True} would change
@@ -109,7 +113,8 @@ func checkTensorMetadata(v any) error {
 	case *dict:
 		for i := range v.entries {
 			if v.entries[i].value != any(false) {
-				return &Error{Found: "a tensor with the lazy operation " + quote(v.entries[i].key), Allowed: "plain tensors: save x.clone()"}
+				return &Error{Found: "a tensor with the lazy operation " + quote(v.entries[i].key),
+					Allowed: "plain tensors: save x.clone()"}
 			}
 		}
 		return nil
@@ -173,7 +178,8 @@ func (m *machine) intsArg(v any, what string) ([]int, error) {
 		return nil, &Error{Found: typeName(v) + " as " + what, Allowed: "a tuple of ints"}
 	}
 	if len(t) > m.lim.rank {
-		return nil, &Error{Found: fmt.Sprintf("%s with %d dimensions", what, len(t)), Allowed: fmt.Sprintf("at most %d", m.lim.rank)}
+		return nil, &Error{Found: fmt.Sprintf("%s with %d dimensions", what, len(t)),
+			Allowed: fmt.Sprintf("at most %d", m.lim.rank)}
 	}
 	if err := m.budget.charge(int64(8 * len(t))); err != nil {
 		return nil, err
@@ -204,7 +210,8 @@ func (m *machine) opPersistent(string) error {
 		return &Error{Found: fmt.Sprintf("a persistent id of %d values", len(id)), Allowed: "5, or 6 in legacy files"}
 	}
 	if id[0] != any("storage") {
-		return &Error{Found: "a persistent id that is no storage", Allowed: `("storage", class, key, location, size): save model.state_dict()`}
+		return &Error{Found: "a persistent id that is no storage",
+			Allowed: `("storage", class, key, location, size): save model.state_dict()`}
 	}
 	sid := storageID{}
 	if sid.class, ok = id[1].(*global); !ok || !sid.class.isStorage {
@@ -217,7 +224,8 @@ func (m *machine) opPersistent(string) error {
 		return &Error{Name: "storage " + quote(sid.key), Found: typeName(id[3]) + " as location", Allowed: "a str"}
 	}
 	if sid.class.dtype == tensor.Invalid {
-		return &Error{Name: "storage " + quote(sid.key), Found: "element type " + sid.class.element, Allowed: readableTypes()}
+		return &Error{Name: "storage " + quote(sid.key), Found: "element type " + sid.class.element,
+			Allowed: readableTypes()}
 	}
 	if sid.numel, err = intArg(id[4], "size"); err != nil {
 		return named(err, "storage "+quote(sid.key))

@@ -73,7 +73,8 @@ func (z *torchZip) findPickle() (*zipEntry, error) {
 		case strings.HasSuffix(name, ".npy"):
 			what = "a numpy .npz archive"
 		case name == pickleName && found != nil:
-			return nil, &Error{Place: "record " + quote(e.name), Found: "a second data.pkl, beside " + quote(found.name), Allowed: "one"}
+			return nil, &Error{Place: "record " + quote(e.name), Found: "a second data.pkl, beside " + quote(found.name),
+				Allowed: "one"}
 		case name == pickleName:
 			found, z.prefix = e, folder
 		}
@@ -94,7 +95,8 @@ func splitName(name string) (folder, base string) {
 func (z *torchZip) smallRecord(e *zipEntry) (string, error) {
 	const most = 32
 	if e.size > most {
-		return "", &Error{Place: "record " + quote(e.name), Found: fmt.Sprintf("%d bytes", e.size), Allowed: fmt.Sprintf("at most %d", most)}
+		return "", &Error{Place: "record " + quote(e.name), Found: fmt.Sprintf("%d bytes", e.size),
+			Allowed: fmt.Sprintf("at most %d", most)}
 	}
 	return e.block().text(z.src)
 }
@@ -105,7 +107,8 @@ func (z *torchZip) checkVersion() error {
 		e, ok = z.dir.find(z.prefix + "version")
 	}
 	if !ok {
-		return &Error{Place: "record " + quote(z.prefix+"version"), Found: "no such record", Allowed: "the archive format's version"}
+		return &Error{Place: "record " + quote(z.prefix+"version"), Found: "no such record",
+			Allowed: "the archive format's version"}
 	}
 	text, err := z.smallRecord(e)
 	if err != nil {
@@ -135,7 +138,8 @@ func (z *torchZip) checkByteOrder() error {
 
 func (z *torchZip) pickleText(e *zipEntry) (string, error) {
 	if e.size > z.lim.pickle {
-		return "", &Error{Found: fmt.Sprintf("a pickle of %d bytes", e.size), Allowed: fmt.Sprintf("at most %d", z.lim.pickle)}
+		return "", &Error{Found: fmt.Sprintf("a pickle of %d bytes", e.size),
+			Allowed: fmt.Sprintf("at most %d", z.lim.pickle)}
 	}
 	if err := z.budget.charge(e.size); err != nil {
 		return "", err

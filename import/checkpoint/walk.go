@@ -37,7 +37,8 @@ func flatten(root any, pickleLen int, fileSize int64, lim limits, b *budget) (*i
 		return nil, named(err, "value "+quote(w.name()))
 	}
 	if len(w.index.tensors) == 0 {
-		return nil, &Error{Found: typeName(root) + " without any tensor in it", Allowed: "a tensor, or a container of tensors"}
+		return nil, &Error{Found: typeName(root) + " without any tensor in it",
+			Allowed: "a tensor, or a container of tensors"}
 	}
 	if err := b.charge(int64(8 * (len(w.index.tensors) + len(w.index.metadata)))); err != nil {
 		return nil, err
@@ -57,10 +58,12 @@ func (w *walker) clash(what, name string) error {
 
 func (w *walker) walk(v any) error {
 	if w.visits++; w.visits > w.mostVisits {
-		return &Error{Found: fmt.Sprintf("more than %d values, counting shared ones each time", w.mostVisits), Allowed: "fewer"}
+		return &Error{Found: fmt.Sprintf("more than %d values, counting shared ones each time", w.mostVisits),
+			Allowed: "fewer"}
 	}
 	if len(w.path) > w.lim.depth {
-		return &Error{Found: fmt.Sprintf("containers nested more than %d deep", w.lim.depth), Allowed: fmt.Sprintf("at most %d", w.lim.depth)}
+		return &Error{Found: fmt.Sprintf("containers nested more than %d deep", w.lim.depth),
+			Allowed: fmt.Sprintf("at most %d", w.lim.depth)}
 	}
 	switch v := v.(type) {
 	case *view:
@@ -161,11 +164,13 @@ func (w *walker) nameLen() int {
 
 func (w *walker) addTensor(v *view) error {
 	if len(w.index.tensors) == w.lim.tensors {
-		return &Error{Found: fmt.Sprintf("more than %d tensors", w.lim.tensors), Allowed: fmt.Sprintf("at most %d", w.lim.tensors)}
+		return &Error{Found: fmt.Sprintf("more than %d tensors", w.lim.tensors),
+			Allowed: fmt.Sprintf("at most %d", w.lim.tensors)}
 	}
 	n := w.nameLen()
 	if n > w.lim.nameBytes {
-		return &Error{Found: fmt.Sprintf("a name of about %d bytes", n), Allowed: fmt.Sprintf("at most %d", w.lim.nameBytes)}
+		return &Error{Found: fmt.Sprintf("a name of about %d bytes", n),
+			Allowed: fmt.Sprintf("at most %d", w.lim.nameBytes)}
 	}
 	if most := 32*w.file + w.lim.total; v.bytes > most-w.bytes {
 		return &Error{Found: fmt.Sprintf("tensors of more than %d bytes, counting shared ones each time", most),

@@ -47,24 +47,28 @@ func TestZip_accepted(t *testing.T) {
 	}{
 		{"as torch 1.13 writes it", sixArchive()},
 		{"as torch 2.10 writes it", more(
-			record{name: "archive/.format_version", data: "1", streamed: true}, record{name: "archive/.storage_alignment", data: "64", streamed: true},
+			record{name: "archive/.format_version", data: "1", streamed: true},
+			record{name: "archive/.storage_alignment", data: "64", streamed: true},
 			record{name: "archive/byteorder", data: "little", streamed: true},
-			record{name: "archive/.data/serialization_id", data: "0546423458434574231800007895460213457689", streamed: true})},
+			record{name: "archive/.data/serialization_id", data: "0546423458434574231800007895460213457689",
+				streamed: true})},
 		{"version in .data", with("archive/version", func(r *record) { r.name = "archive/.data/version" })},
 		{"another folder", renamed("my model/")},
 		{"a folder in a folder", renamed("a/b/")},
 		{"no folder", renamed("")},
 		{"P8 a record in another folder", more(record{name: "evil/data/0", data: floats(9, 9, 9, 9, 9, 9)})},
-		{"P8 the other one first", archive{records: append([]record{{name: "evil/data/0", data: floats(9, 9, 9, 9, 9, 9)}}, sixArchive().records...)}},
+		{"P8 the other one first", archive{records: append([]record{{name: "evil/data/0", data: floats(9, 9, 9, 9,
+			9, 9)}}, sixArchive().records...)}},
 		{"folders as entries", more(record{name: "archive/"}, record{name: "archive/data/"})},
 		{"comment", archive{records: sixArchive().records, comment: "made by hand"}},
 		{"longest comment", archive{records: sixArchive().records, comment: strings.Repeat("c", math.MaxUint16)}},
 		{"zip64 end record", archive{records: sixArchive().records, zip64: true}},
 		{"zip64 end record alone has the numbers", archive{records: sixArchive().records, zip64: true,
-			end: put(8, u16(0xffff)+u16(0xffff)+u32(math.MaxUint32)+u32(math.MaxUint32))}},
+			end: put(8, u16(0xffff)+u16(0xffff)+"\xff\xff\xff\xff"+"\xff\xff\xff\xff")}},
 		{"P10 deflated storage", with(sixRecord, func(r *record) { r.deflate, r.streamed = true, false })},
 		{"P10 deflated pickle", with("archive/data.pkl", func(r *record) { r.deflate = true })},
-		{"descriptor without signature", with(sixRecord, func(r *record) { r.descriptor = func(d []byte) []byte { return d[4:] } })},
+		{"descriptor without signature", with(sixRecord,
+			func(r *record) { r.descriptor = func(d []byte) []byte { return d[4:] } })},
 		{"descriptor with 64-bit sizes", with(sixRecord, func(r *record) {
 			r.descriptor = func(d []byte) []byte { return []byte(string(d[:8]) + u64(24) + u64(24)) }
 		})},
@@ -124,13 +128,19 @@ func refusedArchives() []archiveCase {
 		return a
 	}
 	hidden := archive{records: []record{{name: "inside", data: "x"}}}.bytes()
+	half := pickled(pTensor(pStorage("FloatStorage", "0", 5), 0, pInts(5), pInts(1)))
 	return []archiveCase{
-		{"P6 no data.pkl", archive{records: []record{{name: "a/b", data: "x"}}}, []string{"zip directory", "without data.pkl"}},
+		{"P24 half an element", torchArchive(half, stored{"0", floats(0, 1, 2, 3, 4) + "abc"}),
+			[]string{`storage "0"`, "5 elements of float32", `the 23 bytes of record "archive/data/0"`}},
+		{"P6 no data.pkl", archive{records: []record{{name: "a/b", data: "x"}}},
+			[]string{"zip directory", "without data.pkl"}},
 		{"P6 npz", archive{records: []record{{name: "a.npy", data: "x"}}}, []string{"numpy .npz"}},
 		{"P6 no records", archive{}, []string{"without data.pkl"}},
-		{"P4 TorchScript", named("archive/constants.pkl"), []string{`record "archive/constants.pkl"`, "TorchScript", "state_dict"}},
+		{"P4 TorchScript", named("archive/constants.pkl"),
+			[]string{`record "archive/constants.pkl"`, "TorchScript", "state_dict"}},
 		{"P4 TorchScript code", named("archive/code/__torch__.py"), []string{"TorchScript"}},
-		{"P7 two pickles", named("other/data.pkl"), []string{`record "other/data.pkl"`, "a second data.pkl", `"archive/data.pkl"`}},
+		{"P7 two pickles", named("other/data.pkl"),
+			[]string{`record "other/data.pkl"`, "a second data.pkl", `"archive/data.pkl"`}},
 		{"P7 one name twice", named("archive/data/0"), []string{`record "archive/data/0"`, "two entries of that name"}},
 		{"P9 absolute", named("/etc/passwd"), []string{`record "/etc/passwd"`, "absolute"}},
 		{"P9 parent", named("archive/../../x"), []string{`record "archive/../../x"`, `".."`}},
@@ -142,7 +152,10 @@ func refusedArchives() []archiveCase {
 		{"P9 NUL", named("archive/data.pkl\x00.txt"), []string{"NUL"}},
 		{"P9 not UTF-8", named("archive/\xff"), []string{"UTF-8"}},
 		{"P9 escapes in the message", named("/\x1b[31m\n"), []string{`\x1b[31m\n`}},
-		{"P10 ratio", with(sixRecord, func(r *record) { r.deflate, r.streamed, r.data = true, false, strings.Repeat("\x00", 1<<20) }),
+		{"P10 ratio", with(sixRecord, func(r *record) {
+			r.deflate, r.streamed, r.data = true, false,
+				strings.Repeat("\x00", 1<<20)
+		}),
 			[]string{`record "archive/data/0"`, "1048576 bytes compressed to", "a ratio of at most 200"}},
 		{"P11 size of 2^40 in the directory", with(sixRecord, func(r *record) {
 			r.central = func(h []byte) []byte {
@@ -177,7 +190,8 @@ func refusedArchives() []archiveCase {
 		{"extra field beyond its entry", with(sixRecord, func(r *record) {
 			r.central = func(h []byte) []byte { return append(put(30, u16(4))(h), u16(7)+u16(9)...) }
 		}), []string{"an extra field of 9 bytes"}},
-		{"P12 name", local(30, "archive/data/1"), []string{`name "archive/data/1" in the local header`, `"archive/data/0"`}},
+		{"P12 name", local(30, "archive/data/1"),
+			[]string{`name "archive/data/1" in the local header`, `"archive/data/0"`}},
 		{"P12 name length", local(26, u16(13)), []string{"in the local header"}},
 		{"P12 size", local(22, u32(23)), []string{"size 23 in the local header", "allowed 24"}},
 		{"P12 compressed size", local(18, u32(25)), []string{"compressed size 25 in the local header"}},
@@ -188,9 +202,12 @@ func refusedArchives() []archiveCase {
 		{"P12 encrypted in the directory alone", central(8, u16(0x809)), []string{"encrypted"}},
 		{"P12 encrypted locally alone", local(6, u16(0x801)), []string{"flags 0x801 in the local header"}},
 		{"P12 method 12", both(sixRecord, 10, u16(12)), []string{"compression method 12"}},
-		{"P12 descriptor's checksum", with(sixRecord, func(r *record) { r.descriptor = put(4, u32(1)) }), []string{"a descriptor with the directory's checksum"}},
-		{"P12 descriptor's size", with(sixRecord, func(r *record) { r.descriptor = put(12, u32(1)) }), []string{"a descriptor with"}},
-		{"P12 no descriptor", with(sixRecord, func(r *record) { r.descriptor = func([]byte) []byte { return nil } }), []string{"a descriptor with"}},
+		{"P12 descriptor's checksum", with(sixRecord, func(r *record) { r.descriptor = put(4, u32(1)) }),
+			[]string{"a descriptor with the directory's checksum"}},
+		{"P12 descriptor's size", with(sixRecord, func(r *record) { r.descriptor = put(12, u32(1)) }),
+			[]string{"a descriptor with"}},
+		{"P12 no descriptor", with(sixRecord, func(r *record) { r.descriptor = func([]byte) []byte { return nil } }),
+			[]string{"a descriptor with"}},
 		{"P12 not a local header", local(0, "PK\x05\x04"), []string{"bytes 50 4b 05 04", "a local header"}},
 		{"P13 an entry inside another", archive{records: []record{
 			{name: "outside", data: string(hidden[:40])},
@@ -204,12 +221,14 @@ func refusedArchives() []archiveCase {
 		{"header at the end of the file", central(42, u32(400)), []string{`record "archive/data/0"`}},
 		{"header beyond the file", central(42, u32(4000)), []string{"reaches into the directory"}},
 		{"P16 prefix", whole(func(a *archive) { a.prefix = "#!/bin/sh\nexit\n" }), []string{"a script"}},
-		{"P16 prefix that looks like a zip", whole(func(a *archive) { a.prefix = localSig + "        " }), []string{"byte 0", "nothing in front of the archive"}},
+		{"P16 prefix that looks like a zip", whole(func(a *archive) { a.prefix = localSig + "        " }),
+			[]string{"byte 0", "nothing in front of the archive"}},
 		{"P16 prefix without counting it", whole(func(a *archive) {
 			a.prefix = localSig + "        "
 			a.end = func(e []byte) []byte { return put(16, u32(int(le32(e, 16))-12))(e) }
 		}), []string{"zip directory", "put in front of the archive"}},
-		{"P16 bytes behind", whole(func(a *archive) { a.trailer = "MZ program" }), []string{"10 bytes after the end record"}},
+		{"P16 bytes behind", whole(func(a *archive) { a.trailer = "MZ program" }),
+			[]string{"10 bytes after the end record"}},
 		{"P16 comment that holds an end record", whole(func(a *archive) {
 			a.comment = endSig + strings.Repeat("\x00", 18)
 		}), []string{"a directory of 0 bytes at byte 0"}},
@@ -219,35 +238,44 @@ func refusedArchives() []archiveCase {
 		}), []string{"zip directory"}},
 		{"several disks", whole(func(a *archive) { a.end = put(4, u16(1)) }), []string{"several parts"}},
 		{"several disks in an entry", central(34, u16(1)), []string{"disk 1"}},
-		{"more entries than there are", whole(func(a *archive) { a.end = put(8, u16(9)+u16(9)) }), []string{"9 entries in"}},
+		{"more entries than there are", whole(func(a *archive) { a.end = put(8, u16(9)+u16(9)) }),
+			[]string{"9 entries in"}},
 		{"one entry more", whole(func(a *archive) {
-			a.records = append(a.records, record{name: "archive/long name long name long name long name long name", data: "x"})
+			a.records = append(a.records, record{name: "archive/long name long name long name long name long name",
+				data: "x"})
 			a.end = put(8, u16(5)+u16(5))
 		}), []string{"4 entries", "5, as the end record says"}},
 		{"fewer entries", whole(func(a *archive) { a.end = put(8, u16(2)+u16(2)) }), []string{"more than 2 entries"}},
 		{"directory entry cut", central(28, u16(1000)), []string{"an entry of 1046 bytes"}},
-		{"zip64 record at another place", whole(func(a *archive) { a.zip64, a.end64 = true, put(0, "PK\x06\x05") }), []string{"no zip64 end record"}},
-		{"zip64 record disagrees", whole(func(a *archive) { a.zip64, a.end = true, put(8, u16(2)+u16(2)) }), []string{"disagree"}},
+		{"zip64 record at another place", whole(func(a *archive) { a.zip64, a.end64 = true, put(0, "PK\x06\x05") }),
+			[]string{"no zip64 end record"}},
+		{"zip64 record disagrees", whole(func(a *archive) { a.zip64, a.end = true, put(8, u16(2)+u16(2)) }),
+			[]string{"disagree"}},
 		{"zip64 entries 2^63", whole(func(a *archive) {
 			a.zip64, a.end64 = true, put(24, u64(1<<63)+u64(1<<63))
 			a.end = put(8, u16(0xffff)+u16(0xffff))
 		}), []string{"9223372036854775808 entries", "1000000"}},
 		{"zip64 directory of 2^62 bytes", whole(func(a *archive) {
 			a.zip64, a.end64 = true, put(40, u64(1<<62))
-			a.end = put(12, u32(math.MaxUint32))
+			a.end = put(12, "\xff\xff\xff\xff")
 		}), []string{"a directory of 4611686018427387904 bytes"}},
 		{"zip64 directory of -1 bytes", whole(func(a *archive) {
 			a.zip64, a.end64 = true, put(40, u64(math.MaxUint64))
-			a.end = put(12, u32(math.MaxUint32))
+			a.end = put(12, "\xff\xff\xff\xff")
 		}), []string{"a directory of -1 bytes"}},
-		{"P40 byte order big", withRecord("archive/byteorder", "big"), []string{`record "archive/byteorder"`, `"big"`, `"little"`}},
+		{"P40 byte order big", withRecord("archive/byteorder", "big"),
+			[]string{`record "archive/byteorder"`, `"big"`, `"little"`}},
 		{"P40 byte order of the middle", withRecord("archive/byteorder", "middle"), []string{`"middle"`}},
-		{"P40 byte order of 1 MB", withRecord("archive/byteorder", strings.Repeat("l", 1<<20)), []string{"1048576 bytes", "at most 32"}},
-		{"P40 version 999", with("archive/version", func(r *record) { r.data = "999\n" }), []string{`record "archive/version"`, `version "999\n"`, "1 to 10"}},
+		{"P40 byte order of 1 MB", withRecord("archive/byteorder", strings.Repeat("l", 1<<20)),
+			[]string{"1048576 bytes", "at most 32"}},
+		{"P40 version 999", with("archive/version", func(r *record) { r.data = "999\n" }),
+			[]string{`record "archive/version"`, `version "999\n"`, "1 to 10"}},
 		{"P40 version 0", with("archive/version", func(r *record) { r.data = "0" }), []string{`version "0"`}},
 		{"P40 version text", with("archive/version", func(r *record) { r.data = "three" }), []string{`version "three"`}},
-		{"P40 no version", with("archive/version", func(r *record) { r.name = "archive/versions" }), []string{`record "archive/version"`, "no such record"}},
-		{"P40 version of 1 MB", with("archive/version", func(r *record) { r.data = strings.Repeat("3", 1<<20) }), []string{"1048576 bytes"}},
+		{"P40 no version", with("archive/version", func(r *record) { r.name = "archive/versions" }),
+			[]string{`record "archive/version"`, "no such record"}},
+		{"P40 version of 1 MB", with("archive/version", func(r *record) { r.data = strings.Repeat("3", 1<<20) }),
+			[]string{"1048576 bytes"}},
 	}
 }
 
@@ -277,7 +305,8 @@ func TestZip_damagedContent(t *testing.T) {
 		a    archive
 		want []string
 	}{
-		{"P14 checksum of a storage", crc(sixRecord), []string{`record "archive/data/0": tensor ""`, "checksum", "00001234"}},
+		{"P14 checksum of a storage", crc(sixRecord),
+			[]string{`record "archive/data/0": tensor ""`, "checksum", "00001234"}},
 		{"P14 checksum of the pickle", crc("archive/data.pkl"), []string{`record "archive/data.pkl"`, "checksum"}},
 		{"P14 checksum of the version", crc("archive/version"), []string{`record "archive/version"`, "checksum"}},
 		{"P14 no checksum", with(sixRecord, func(r *record) {
@@ -293,7 +322,8 @@ func TestZip_damagedContent(t *testing.T) {
 			r.deflate, r.streamed = true, false
 			r.central, r.local = put(20, u32(10)), put(18, u32(10))
 		}), []string{`record "archive/data/0"`, "compressed data that breaks off"}},
-		{"P10 more than the directory says", lying(24, strings.Repeat("abcdefgh", 1000)), []string{"holds 25 bytes or more", "allowed 24"}},
+		{"P10 more than the directory says", lying(24, strings.Repeat("abcdefgh", 1000)),
+			[]string{"holds 25 bytes or more", "allowed 24"}},
 		{"P10 less than the directory says", lying(24, "short"), []string{"holds 5 bytes", "allowed 24"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { refusedBytes(t, c.a.bytes(), c.want...) })
@@ -301,7 +331,8 @@ func TestZip_damagedContent(t *testing.T) {
 	t.Run("P10 sum of the sizes", func(t *testing.T) {
 		a := sixArchive()
 		for i := range 64 {
-			a.records = append(a.records, record{name: fmt.Sprintf("archive/data/z%d", i), data: strings.Repeat("abcdefghijklmnop\x00", 15_000), deflate: true})
+			a.records = append(a.records, record{name: fmt.Sprintf("archive/data/z%d", i),
+				data: strings.Repeat("abcdefghijklmnop\x00", 15_000), deflate: true})
 		}
 		for i := range a.records[3:] {
 			r := &a.records[3+i]
@@ -324,7 +355,8 @@ func TestZip_large(t *testing.T) {
 		}
 		lim := defaultLimits()
 		lim.entries = 60_000
-		if _, err := newFile(sourceOf(data), lim); err == nil || !strings.Contains(err.Error(), "60003 entries, allowed at most 60000") {
+		if _, err := newFile(sourceOf(data), lim); err == nil || !strings.Contains(err.Error(),
+			"60003 entries, allowed at most 60000") {
 			t.Errorf("got %v", err)
 		}
 		refusedBytes(t, append(data, 0), "1 bytes after the end record")
@@ -332,8 +364,12 @@ func TestZip_large(t *testing.T) {
 	t.Run("P17 pickle", func(t *testing.T) {
 		const size = 1 << 30
 		grown := func(h []byte, at int) []byte { return put(at, u32(size)+u32(size))(h) }
-		head := archive{records: []record{{name: "archive/data.pkl", local: func(h []byte) []byte { return grown(h, 18) }}}}.bytes()[:localLen+16]
-		tail := archive{records: []record{{name: "archive/data.pkl", central: func(h []byte) []byte { return grown(h, 20) }}, {name: "archive/version", data: "3",
+		head := archive{records: []record{{name: "archive/data.pkl", local: func(h []byte) []byte {
+			return grown(h,
+				18)
+		}}}}.bytes()[:localLen+16]
+		tail := archive{records: []record{{name: "archive/data.pkl",
+			central: func(h []byte) []byte { return grown(h, 20) }}, {name: "archive/version", data: "3",
 			central: func(h []byte) []byte { return put(42, u32(size+localLen+16))(h) }}},
 			end: func(e []byte) []byte { return put(16, u32(int(le32(e, 16))+size))(e) }}.bytes()[localLen+16:]
 		path := filepath.Join(t.TempDir(), "x.pt")

@@ -73,8 +73,8 @@ func (e *zipEntry) block() *block {
 		deflated: e.method == methodDeflate, checksum: true, crc: e.crc}
 }
 
-// readZip reads and checks the directory. What it accepts has one meaning for every reader: the archive starts at byte 0, ends
-// with the file, names are unique and plain, local headers agree with the directory and nothing overlaps.
+// readZip reads and checks the directory. What it accepts has one meaning for every reader: the archive starts at byte 0,
+// ends with the file, names are unique and plain, local headers agree with the directory and nothing overlaps.
 func readZip(src source, lim limits, b *budget) (*zipDir, error) {
 	end, err := findZipEnd(src)
 	if err != nil {
@@ -131,7 +131,8 @@ func (d *zipDir) check(src source, lim limits, dirOff int64) error {
 			continue
 		}
 		if inflated += e.size; inflated > 4*src.size+lim.inflate {
-			return &Error{Place: "zip directory", Found: fmt.Sprintf("compressed records of more than %d bytes", 4*src.size+lim.inflate),
+			return &Error{Place: "zip directory",
+				Found:   fmt.Sprintf("compressed records of more than %d bytes", 4*src.size+lim.inflate),
 				Allowed: "4 x the file's size plus a few MiB"}
 		}
 	}
@@ -148,7 +149,8 @@ func (e *zipEntry) checkSizes(lim limits, fileSize int64) error {
 	case e.stored > fileSize:
 		return &Error{Found: fmt.Sprintf("%d bytes of content", e.stored), Allowed: fmt.Sprintf("the file's %d", fileSize)}
 	case e.method == methodStored && e.size != e.stored:
-		return &Error{Found: fmt.Sprintf("stored content of %d bytes with a size of %d", e.stored, e.size), Allowed: "equal sizes"}
+		return &Error{Found: fmt.Sprintf("stored content of %d bytes with a size of %d", e.stored, e.size),
+			Allowed: "equal sizes"}
 	case e.method == methodDeflate && e.size/lim.ratio > e.stored:
 		return &Error{Found: fmt.Sprintf("%d bytes compressed to %d", e.size, e.stored),
 			Allowed: fmt.Sprintf("a ratio of at most %d", lim.ratio)}
@@ -199,7 +201,8 @@ func findZipEnd(src source) (zipEnd, error) {
 	return end, nil
 }
 
-// readZip64End follows the locator in front of the end record to the wide end record, which must end where the locator starts.
+// readZip64End follows the locator in front of the end record to the wide end record, which must end where the locator
+// starts.
 func readZip64End(src source, locator string, locatorOff int64, narrow zipEnd) (zipEnd, int64, error) {
 	off := int64(le64(locator, 8))
 	if le32(locator, 4) != 0 || le32(locator, 16) > 1 || off < 0 || off > locatorOff-end64Len {
@@ -212,11 +215,13 @@ func readZip64End(src source, locator string, locatorOff int64, narrow zipEnd) (
 	}
 	if rec[:4] != end64Sig || le64(rec, 4) != uint64(locatorOff-off-12) || le32(rec, 16) != 0 || le32(rec, 20) != 0 ||
 		le64(rec, 24) != le64(rec, 32) {
-		return zipEnd{}, 0, &Error{Found: fmt.Sprintf("no zip64 end record at byte %d", off), Allowed: "one that its locator names"}
+		return zipEnd{}, 0, &Error{Found: fmt.Sprintf("no zip64 end record at byte %d", off),
+			Allowed: "one that its locator names"}
 	}
 	wide := zipEnd{entries: le64(rec, 32), size: int64(le64(rec, 40)), off: int64(le64(rec, 48))}
 	agree := func(narrow, wide, unset uint64) bool { return narrow == unset || narrow == wide }
-	if !agree(narrow.entries, wide.entries, math.MaxUint16) || !agree(uint64(narrow.size), uint64(wide.size), math.MaxUint32) ||
+	if !agree(narrow.entries, wide.entries, math.MaxUint16) || !agree(uint64(narrow.size), uint64(wide.size),
+		math.MaxUint32) ||
 		!agree(uint64(narrow.off), uint64(wide.off), math.MaxUint32) {
 		return zipEnd{}, 0, &Error{Found: "two end records that disagree", Allowed: "equal ones"}
 	}
@@ -226,12 +231,14 @@ func readZip64End(src source, locator string, locatorOff int64, narrow zipEnd) (
 // parseCentral reads one entry of the directory and its length there.
 func parseCentral(s string) (zipEntry, int, error) {
 	if len(s) < centralLen || s[:4] != centralSig {
-		return zipEntry{}, 0, &Error{Found: "bytes that are no directory entry: " + hexBytes(s), Allowed: "a directory entry"}
+		return zipEntry{}, 0, &Error{Found: "bytes that are no directory entry: " + hexBytes(s),
+			Allowed: "a directory entry"}
 	}
 	nameLen, extraLen, commentLen := le16(s, 28), le16(s, 30), le16(s, 32)
 	n := centralLen + nameLen + extraLen + commentLen
 	if n > len(s) {
-		return zipEntry{}, 0, &Error{Found: fmt.Sprintf("an entry of %d bytes", n), Allowed: fmt.Sprintf("the %d that are left", len(s))}
+		return zipEntry{}, 0, &Error{Found: fmt.Sprintf("an entry of %d bytes", n),
+			Allowed: fmt.Sprintf("the %d that are left", len(s))}
 	}
 	e := zipEntry{
 		name:  s[centralLen : centralLen+nameLen],
@@ -282,7 +289,8 @@ func findExtra[T octets](extra T, id int) (content T, ok bool, err error) {
 	for len(extra) >= 4 {
 		n := le16(extra, 2)
 		if n > len(extra)-4 {
-			return content, false, &Error{Found: fmt.Sprintf("an extra field of %d bytes", n), Allowed: fmt.Sprintf("the %d left", len(extra)-4)}
+			return content, false, &Error{Found: fmt.Sprintf("an extra field of %d bytes", n),
+				Allowed: fmt.Sprintf("the %d left", len(extra)-4)}
 		}
 		if le16(extra, 0) == id {
 			if ok {

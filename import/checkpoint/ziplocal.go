@@ -24,10 +24,12 @@ func checkLocals(src source, entries []zipEntry, dirOff int64) error {
 	for k, i := range order {
 		e := &entries[i]
 		if k == 0 && e.off != 0 {
-			return &Error{Place: "byte 0", Found: fmt.Sprintf("a first record at byte %d", e.off), Allowed: "nothing in front of the archive"}
+			return &Error{Place: "byte 0", Found: fmt.Sprintf("a first record at byte %d", e.off),
+				Allowed: "nothing in front of the archive"}
 		}
 		if e.off < pos {
-			return &Error{Place: "record " + quote(e.name), Found: fmt.Sprintf("a start at byte %d, inside another record", e.off),
+			return &Error{Place: "record " + quote(e.name),
+				Found:   fmt.Sprintf("a start at byte %d, inside another record", e.off),
 				Allowed: fmt.Sprintf("byte %d or later", pos)}
 		}
 		next, err := checkLocal(w, e, dirOff)
@@ -41,7 +43,8 @@ func checkLocals(src source, entries []zipEntry, dirOff int64) error {
 
 // checkLocal compares one local header with the directory, sets where the content starts and returns where the record ends.
 func checkLocal(w *window, e *zipEntry, dirOff int64) (int64, error) {
-	tooLong := &Error{Found: "a record that reaches into the directory", Allowed: fmt.Sprintf("an end before byte %d", dirOff)}
+	tooLong := &Error{Found: "a record that reaches into the directory",
+		Allowed: fmt.Sprintf("an end before byte %d", dirOff)}
 	if e.off > dirOff-localLen {
 		return 0, tooLong
 	}
@@ -73,7 +76,8 @@ func compareLocal(h []byte, e *zipEntry) error {
 	rest := h[localLen:]
 	nameLen := le16(h, 26)
 	differs := func(what string, local, central any) error {
-		return &Error{Found: fmt.Sprintf("%s %v in the local header", what, local), Allowed: fmt.Sprintf("%v, as in the directory", central)}
+		return &Error{Found: fmt.Sprintf("%s %v in the local header", what, local),
+			Allowed: fmt.Sprintf("%v, as in the directory", central)}
 	}
 	flags, method := uint16(le16(h, 6)), uint16(le16(h, 8))
 	const matters = flagEncrypted | flagDescriptor | flagStrong | flagMasked

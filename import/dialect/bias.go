@@ -189,7 +189,8 @@ func (b *biases) band(l *reference.Layer) error {
 			columns = l.Window
 		}
 		if n > maxBand/columns {
-			return b.r.fail(b.r.place, fmt.Sprintf("has biases of %d positions x %d", n, columns), fmt.Sprintf("at most %d of them", maxBand))
+			return b.r.fail(b.r.place, fmt.Sprintf("has biases of %d positions x %d", n, columns),
+				fmt.Sprintf("at most %d of them", maxBand))
 		}
 		l.W = factorBand(b.arrays[0], b.arrays[1], l.Window, columns)
 		return nil
@@ -287,7 +288,8 @@ func (b *biases) align2D(l *reference.Layer) error {
 	if given, origin, ok := lookup(b.r.settings, b.r.index, "", func(f Facts) *[2]int { return f.Pads }); ok {
 		for axis, pad := range given {
 			if pad < 0 || pad >= l.W.Shape[1+axis] {
-				return b.r.conflict(origin, "", "pads is [%d, %d], want 0..%d and 0..%d", given[0], given[1], l.W.Shape[1]-1, l.W.Shape[2]-1)
+				return b.r.conflict(origin, "", "pads is [%d, %d], want 0..%d and 0..%d", given[0], given[1],
+					l.W.Shape[1]-1, l.W.Shape[2]-1)
 			}
 		}
 		l.Pads = given

@@ -28,13 +28,15 @@ func checkAttribute(a *onnxpb.AttributeProto, params map[string]bool) error {
 		case !params[ref]:
 			return &Error{Found: "refers to parameter " + quote(ref), Allowed: "one of " + list(sorted(params))}
 		case len(values) > 0:
-			return &Error{Found: fmt.Sprintf("has a value (%s) and refers to parameter %s", typeNames(values), quote(ref)),
+			return &Error{Found: fmt.Sprintf("has a value (%s) and refers to parameter %s", typeNames(values),
+				quote(ref)),
 				Allowed: "one of them"}
 		}
 		return nil
 	}
 	switch {
-	case a.GetType() == onnxpb.AttributeProto_SPARSE_TENSOR, a.GetType() == onnxpb.AttributeProto_SPARSE_TENSORS, a.GetSparseTensor() != nil:
+	case a.GetType() == onnxpb.AttributeProto_SPARSE_TENSOR, a.GetType() == onnxpb.AttributeProto_SPARSE_TENSORS,
+		a.GetSparseTensor() != nil:
 		return &Error{Found: "sparse tensors are not supported"}
 	}
 	name, known := onnxpb.AttributeProto_AttributeType_name[int32(a.GetType())]

@@ -18,8 +18,9 @@ import (
 //   - An operand used twice, as in Add(x, x), gives two edges between the same vertices that differ in weight; a graph
 //     that keeps one edge for a pair would lose the first.
 //   - A node without inputs gets an invented one, named after the node with "/input" behind it.
-//   - It quits without error on what it does not know, and panics on some malformed input: it never sees a file, only
-//     the topology that this package wrote.
+//   - A symbolic dimension shrinks the rank, bool data is read 8 bytes an element, an empty name is a value like any
+//     other, and an attribute without the value its type promises is a nil dereference. It never sees a file, only the
+//     topology that this package wrote.
 type backend struct {
 	vertices []*vertex
 	applied  []applied

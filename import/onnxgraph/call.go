@@ -65,7 +65,8 @@ func (c *call) alloc(d tensor.DType, shape []int) (*value, error) {
 // view makes an output that shares v's elements.
 func (c *call) view(v *value, shape []int) ([]*value, error) {
 	if n, err := tensor.NumElements(shape); err != nil || n != v.len() {
-		return nil, fmt.Errorf("shape %s does not hold the %d elements of shape %s", tensor.FormatShape(shape), v.len(), tensor.FormatShape(v.shape))
+		return nil, fmt.Errorf("shape %s does not hold the %d elements of shape %s",
+			tensor.FormatShape(shape), v.len(), tensor.FormatShape(v.shape))
 	}
 	if err := c.charge(shape); err != nil {
 		return nil, err
@@ -144,7 +145,8 @@ func (c *call) axesOf(i int, inputSince int64) (list []int64, given bool, err er
 		return c.ints("axes"), c.has("axes"), nil
 	}
 	if c.has("axes") {
-		return nil, false, fmt.Errorf("attribute \"axes\" at opset %d, want an input, as since opset %d", c.node.version, inputSince)
+		return nil, false, fmt.Errorf("attribute \"axes\" at opset %d, want an input, as since opset %d",
+			c.node.version, inputSince)
 	}
 	list, err = c.intInput(i, "axes")
 	return list, c.input(i) != nil, err

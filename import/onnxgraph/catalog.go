@@ -50,8 +50,8 @@ func newCatalog() *catalog {
 
 func families() [][]operator {
 	return [][]operator{
-		binaryOperators(), unaryOperators(), logicOperators(), reduceOperators(), softmaxOperators(), matrixOperators(),
-		convOperators(), shapeOperators(), layoutOperators(), indexOperators(), constantOperators(), castOperators(),
+		binaryOperators(), unaryOperators(), logicOperators(), reduceOperators(), softmaxOperators(), normOperators(),
+		matrixOperators(), convOperators(), shapeOperators(), layoutOperators(), indexOperators(), constantOperators(), castOperators(),
 	}
 }
 
@@ -89,13 +89,15 @@ func (c *catalog) recheck(n *node) error {
 // check holds a node against the operator.
 func (op *operator) check(n *onnxpb.NodeProto, version int64) error {
 	if version < op.since {
-		return &Error{Found: fmt.Sprintf("%s at opset %d", op.name, version), Allowed: fmt.Sprintf("opset %d, which introduced it", op.since)}
+		return &Error{Found: fmt.Sprintf("%s at opset %d", op.name, version),
+			Allowed: fmt.Sprintf("opset %d, which introduced it", op.since)}
 	}
 	if err := checkInputs(n.GetInput(), op.in); err != nil {
 		return err
 	}
 	if len(n.GetOutput()) > op.out.max { // any may be left out
-		return &Error{Found: fmt.Sprintf("has %d outputs", len(n.GetOutput())), Allowed: fmt.Sprintf("at most %d", op.out.max)}
+		return &Error{Found: fmt.Sprintf("has %d outputs", len(n.GetOutput())),
+			Allowed: fmt.Sprintf("at most %d", op.out.max)}
 	}
 	for _, a := range n.GetAttribute() {
 		if err := op.checkAttr(a.GetName(), a.GetType()); err != nil {

@@ -39,7 +39,8 @@ type checked struct {
 // checkModel holds a model against the ONNX IR specification as far as execution relies on it.
 func checkModel(m *onnxpb.ModelProto) (*checked, error) {
 	if v := m.GetIrVersion(); v < minIR || v > maxIR {
-		return nil, &Error{Place: "ir_version", Found: fmt.Sprintf("is %d", v), Allowed: fmt.Sprintf("%d..%d", minIR, maxIR)}
+		return nil, &Error{Place: "ir_version", Found: fmt.Sprintf("is %d", v),
+			Allowed: fmt.Sprintf("%d..%d", minIR, maxIR)}
 	}
 	if m.GetGraph() == nil {
 		return nil, &Error{Found: "the model holds no graph"}
@@ -118,7 +119,8 @@ func (c *checked) checkGraph() error {
 
 func (c *checked) initializers(s *scope) error {
 	if len(c.graph.GetSparseInitializer()) > 0 {
-		return &Error{Place: "graph.sparse_initializer", Found: "sparse tensors are not supported", Allowed: "dense initialisers"}
+		return &Error{Place: "graph.sparse_initializer", Found: "sparse tensors are not supported",
+			Allowed: "dense initialisers"}
 	}
 	for i, t := range c.graph.GetInitializer() {
 		at := fmt.Sprintf("graph.initializer[%d]", i)
@@ -228,7 +230,8 @@ func (v Value) misfit(t *tensor.Tensor, sizes map[string]int) *InputError {
 	}
 	shape := "has shape " + tensor.FormatShape(t.Shape)
 	if len(t.Shape) != len(v.Dims) {
-		return &InputError{Name: v.Name, Found: shape, Allowed: fmt.Sprintf("rank %d, %s", len(v.Dims), formatDims(v.Dims))}
+		return &InputError{Name: v.Name, Found: shape,
+			Allowed: fmt.Sprintf("rank %d, %s", len(v.Dims), formatDims(v.Dims))}
 	}
 	for i, d := range v.Dims {
 		if d.Size >= 0 && d.Size != t.Shape[i] {
@@ -239,7 +242,8 @@ func (v Value) misfit(t *tensor.Tensor, sizes map[string]int) *InputError {
 		}
 		if known, ok := sizes[d.Name]; ok && known != t.Shape[i] {
 			return &InputError{Name: v.Name, Found: shape,
-				Allowed: fmt.Sprintf("%s with %s = %d, as another input has it", formatDims(v.Dims), printable(d.Name), known)}
+				Allowed: fmt.Sprintf("%s with %s = %d, as another input has it", formatDims(v.Dims),
+					printable(d.Name), known)}
 		}
 		sizes[d.Name] = t.Shape[i]
 	}
@@ -269,11 +273,13 @@ func checkName(what, name string) error {
 	case name == "":
 		return &Error{Found: fmt.Sprintf("the %s is empty", what)}
 	case len(name) > maxName:
-		return &Error{Found: fmt.Sprintf("the %s has %d bytes", what, len(name)), Allowed: fmt.Sprintf("at most %d", maxName)}
+		return &Error{Found: fmt.Sprintf("the %s has %d bytes", what, len(name)),
+			Allowed: fmt.Sprintf("at most %d", maxName)}
 	}
 	for _, r := range name {
 		if !unicode.IsPrint(r) {
-			return &Error{Found: fmt.Sprintf("the %s %s contains %U", what, quote(name), r), Allowed: "printable characters"}
+			return &Error{Found: fmt.Sprintf("the %s %s contains %U", what, quote(name), r),
+				Allowed: "printable characters"}
 		}
 	}
 	return nil

@@ -23,7 +23,8 @@ func TestConformance(t *testing.T) {
 	if err != nil {
 		t.Skipf("no go command to find onnx-go's sources: %v", err)
 	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "backend", "testbackend", "onnx", "onnx_test_*.go"))
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "backend", "testbackend", "onnx",
+		"onnx_test_*.go"))
 	if err != nil || len(files) == 0 {
 		t.Skipf("onnx-go's sources hold no cases: %v", err)
 	}

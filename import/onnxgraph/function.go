@@ -44,7 +44,8 @@ const (
 // checkFunctions checks every function of the model, called or not, and that their calls end.
 func checkFunctions(list []*onnxpb.FunctionProto, known *catalog) (map[functionID]*function, error) {
 	if len(list) > maxFunctions {
-		return nil, &Error{Place: "functions", Found: fmt.Sprintf("there are %d", len(list)), Allowed: fmt.Sprintf("at most %d", maxFunctions)}
+		return nil, &Error{Place: "functions", Found: fmt.Sprintf("there are %d", len(list)),
+			Allowed: fmt.Sprintf("at most %d", maxFunctions)}
 	}
 	functions, order := make(map[functionID]*function, len(list)), make([]*function, len(list))
 	for i, p := range list {
@@ -53,7 +54,8 @@ func checkFunctions(list []*onnxpb.FunctionProto, known *catalog) (map[functionI
 			return nil, within(fmt.Sprintf("functions[%d]", i), err)
 		}
 		if functions[id] != nil {
-			return nil, &Error{Place: fmt.Sprintf("functions[%d]", i), Found: id.String() + " is defined twice", Allowed: "once"}
+			return nil, &Error{Place: fmt.Sprintf("functions[%d]", i), Found: id.String() + " is defined twice",
+				Allowed: "once"}
 		}
 		order[i] = &function{id: id, proto: p}
 		functions[id] = order[i]
@@ -171,7 +173,8 @@ func checkSize(w *walker, functions map[functionID]*function) error {
 		size = min(size+functions[id].size, maxExpanded+1)
 	}
 	if size > maxExpanded {
-		return &Error{Found: fmt.Sprintf("the nodes and their operands, functions inlined, are more than %d", maxExpanded)}
+		return &Error{Found: fmt.Sprintf("the nodes and their operands, functions inlined, are more than %d",
+			maxExpanded)}
 	}
 	return nil
 }
@@ -180,7 +183,8 @@ func checkSize(w *walker, functions map[functionID]*function) error {
 func (f *function) checkCall(n *onnxpb.NodeProto) error {
 	if in, out := len(n.GetInput()), len(n.GetOutput()); in > len(f.proto.GetInput()) || out > len(f.proto.GetOutput()) {
 		return &Error{Found: fmt.Sprintf("has %d inputs and %d outputs", in, out),
-			Allowed: fmt.Sprintf("at most %d and %d, as %s declares", len(f.proto.GetInput()), len(f.proto.GetOutput()), f.id)}
+			Allowed: fmt.Sprintf("at most %d and %d, as %s declares", len(f.proto.GetInput()),
+				len(f.proto.GetOutput()), f.id)}
 	}
 	given := map[string]bool{}
 	for _, a := range n.GetAttribute() {
@@ -191,7 +195,8 @@ func (f *function) checkCall(n *onnxpb.NodeProto) error {
 	}
 	for _, name := range f.proto.GetAttribute() {
 		if !given[name] {
-			return &Error{Found: "attribute " + quote(name) + " is missing", Allowed: "it, as " + f.id.String() + " has no default for it"}
+			return &Error{Found: "attribute " + quote(name) + " is missing",
+				Allowed: "it, as " + f.id.String() + " has no default for it"}
 		}
 	}
 	return nil

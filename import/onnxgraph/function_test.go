@@ -38,7 +38,8 @@ func TestFunctionsAreInlined(t *testing.T) {
 	factor := onnxpb.Node("Constant", nil, []string{"k"}, onnxpb.RefAttr("value_float", "factor", attrFloat))
 	one := onnxpb.Node("Constant", nil, []string{"one"}, onnxpb.FloatAttr("value_float", 1))
 	scale := functionProto("Scale", []string{"v"}, []string{"r"}, factor, one,
-		onnxpb.Node("Mul", []string{"v", "k"}, []string{"t"}), namedNode("sum", "Add", []string{"t", "one"}, []string{"r"}))
+		onnxpb.Node("Mul", []string{"v", "k"}, []string{"t"}), namedNode("sum", "Add", []string{"t", "one"},
+			[]string{"r"}))
 	scale.Attribute = []string{"factor"}
 	twice := functionProto("Twice", []string{"v"}, []string{"r"},
 		callNode("in", "Scale", []string{"v"}, []string{"t"}, onnxpb.RefAttr("factor", "by", attrFloat)),
@@ -47,7 +48,8 @@ func TestFunctionsAreInlined(t *testing.T) {
 	m := decode(t, withFunctions([]*onnxpb.FunctionProto{twice, scale}, // a callee may come after its caller
 		callNode("a", "Twice", []string{"x"}, []string{"t"}),
 		callNode("", "Twice", []string{"t"}, []string{"y"}, onnxpb.FloatAttr("by", 2))))
-	got := run(t, m, map[string]*tensor.Tensor{"x": floats(t, []int{1}, 1)}, RunOptions{Outputs: []string{"t", "y", "a/in/t", "y/out/t"}})
+	got := run(t, m, map[string]*tensor.Tensor{"x": floats(t, []int{1}, 1)}, RunOptions{Outputs: []string{"t", "y",
+		"a/in/t", "y/out/t"}})
 	for name, want := range map[string]float64{
 		"t":       41,  // (1*3+1)*10+1
 		"a/in/t":  3,   // 1*3
@@ -73,15 +75,18 @@ func TestFunctionsAreInlined(t *testing.T) {
 }
 
 func TestFunctionEdges(t *testing.T) {
-	clip := functionProto("Bound", []string{"v", "low", "high"}, []string{"r"}, onnxpb.Node("Clip", []string{"v", "low", "high"}, []string{"r"}))
-	pass := functionProto("Pass", []string{"v", "w"}, []string{"w", "v", "n"}, onnxpb.Node("Neg", []string{"v"}, []string{"n"}))
+	clip := functionProto("Bound", []string{"v", "low", "high"}, []string{"r"},
+		onnxpb.Node("Clip", []string{"v", "low", "high"}, []string{"r"}))
+	pass := functionProto("Pass", []string{"v", "w"}, []string{"w", "v", "n"},
+		onnxpb.Node("Neg", []string{"v"}, []string{"n"}))
 	overload := functionProto("Bound", []string{"v"}, []string{"r"}, onnxpb.Node("Neg", []string{"v"}, []string{"r"}))
 	overload.Overload = "negative"
 	standard := functionProto("Neg", []string{"v"}, []string{"r"}, onnxpb.Node("Abs", []string{"v"}, []string{"r"}))
 	standard.Domain = ""
 	second := callNode("b", "Bound", []string{"x"}, []string{"y"})
 	second.Overload = "negative"
-	early := functionProto("Early", []string{"v"}, []string{"r"}, onnxpb.Node("ReduceMax", []string{"v"}, []string{"r"}, onnxpb.IntsAttr("axes", 0)))
+	early := functionProto("Early", []string{"v"}, []string{"r"},
+		onnxpb.Node("ReduceMax", []string{"v"}, []string{"r"}, onnxpb.IntsAttr("axes", 0)))
 	tests := []struct {
 		name      string
 		functions []*onnxpb.FunctionProto
@@ -104,7 +109,8 @@ func TestFunctionEdges(t *testing.T) {
 		{"overloads", []*onnxpb.FunctionProto{clip, overload}, []*onnxpb.NodeProto{second}, []float64{-1, -2, -3}},
 		{"a function in place of a standard operator", []*onnxpb.FunctionProto{standard}, []*onnxpb.NodeProto{
 			onnxpb.Node("Neg", []string{"x"}, []string{"y"})}, []float64{1, 2, 3}},
-		{"the function's own opset", []*onnxpb.FunctionProto{early}, []*onnxpb.NodeProto{callNode("e", "Early", []string{"x"}, []string{"y"})}, []float64{3}},
+		{"the function's own opset", []*onnxpb.FunctionProto{early}, []*onnxpb.NodeProto{callNode("e", "Early",
+			[]string{"x"}, []string{"y"})}, []float64{3}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -74,7 +74,8 @@ func seeds(t testing.TB) []*onnxpb.ModelProto {
 				}
 			}
 			proto := graphModel(18, nil, infos{anyShape("y", tensor.Float32)}, n)
-			proto.Graph.Input = infos{onnxpb.ValueInfo("x", tensor.Float32, onnxpb.Dynamic("n"), onnxpb.Fixed(2), onnxpb.Fixed(2))}
+			proto.Graph.Input = infos{onnxpb.ValueInfo("x", tensor.Float32, onnxpb.Dynamic("n"), onnxpb.Fixed(2),
+				onnxpb.Fixed(2))}
 			proto.Graph.Initializer = []*onnxpb.TensorProto{onnxpb.TensorToProto("f", f), onnxpb.TensorToProto("i", i)}
 			m = append(m, proto)
 		}

@@ -35,7 +35,8 @@ func typed(t testing.TB, d tensor.DType, shape []int, values ...float64) *tensor
 }
 
 // graphModel makes a model whose inputs take any shape.
-func graphModel(opset int64, inputs map[string]tensor.DType, outputs []*onnxpb.ValueInfoProto, nodes ...*onnxpb.NodeProto) *onnxpb.ModelProto {
+func graphModel(opset int64, inputs map[string]tensor.DType, outputs []*onnxpb.ValueInfoProto,
+	nodes ...*onnxpb.NodeProto) *onnxpb.ModelProto {
 	g := &onnxpb.GraphProto{Name: "test", Node: nodes, Output: outputs}
 	for _, name := range sorted(inputs) {
 		g.Input = append(g.Input, anyShape(name, inputs[name]))

@@ -65,7 +65,8 @@ func New(m *onnxpb.ModelProto, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	model := &Model{proto: m, inputs: c.inputs, outputs: c.outputs, consts: c.consts, nodes: nodes, known: c.known, makers: map[string]int{}}
+	model := &Model{proto: m,
+		inputs: c.inputs, outputs: c.outputs, consts: c.consts, nodes: nodes, known: c.known, makers: map[string]int{}}
 	if model.plan, err = plan(model); err != nil {
 		return nil, err
 	}

@@ -24,13 +24,15 @@ func namedNode(name, op string, inputs, outputs []string, attrs ...*onnxpb.Attri
 }
 
 func TestDeclaredValues(t *testing.T) {
-	proto := graphModel(17, nil, infos{onnxpb.ValueInfo("y", tensor.Float16, onnxpb.Dynamic("batch"), onnxpb.Dynamic(""), onnxpb.Fixed(3))},
+	proto := graphModel(17, nil, infos{onnxpb.ValueInfo("y", tensor.Float16, onnxpb.Dynamic("batch"),
+		onnxpb.Dynamic(""), onnxpb.Fixed(3))},
 		onnxpb.Node("Add", []string{"x", "w"}, []string{"y"}))
 	proto.Graph.Input = infos{
 		onnxpb.ValueInfo("x", tensor.Float16, onnxpb.Dynamic("batch"), onnxpb.Fixed(1), onnxpb.Fixed(3)),
 		onnxpb.ValueInfo("w", tensor.Float16, onnxpb.Fixed(3)), // an initialiser, as IR 3 wrote it
 	}
-	proto.Graph.Initializer = []*onnxpb.TensorProto{onnxpb.TensorToProto("w", typed(t, tensor.Float16, []int{3}, 1, 2, 3))}
+	proto.Graph.Initializer = []*onnxpb.TensorProto{onnxpb.TensorToProto("w", typed(t,
+		tensor.Float16, []int{3}, 1, 2, 3))}
 	m := decode(t, proto)
 	want := []Value{{Name: "x", DType: tensor.Float16, Dims: []Dim{{Size: -1, Name: "batch"}, {Size: 1}, {Size: 3}}}}
 	if diff := cmp.Diff(want, m.Inputs()); diff != "" {
@@ -40,7 +42,8 @@ func TestDeclaredValues(t *testing.T) {
 	if diff := cmp.Diff(want, m.Outputs()); diff != "" {
 		t.Errorf("outputs (-want +got):\n%s", diff)
 	}
-	unknown := decode(t, graphModel(17, map[string]tensor.DType{"x": tensor.Bool}, infos{anyShape("y", tensor.Bool)}, onnxpb.Node("Not", []string{"x"}, []string{"y"})))
+	unknown := decode(t, graphModel(17, map[string]tensor.DType{"x": tensor.Bool}, infos{anyShape("y", tensor.Bool)},
+		onnxpb.Node("Not", []string{"x"}, []string{"y"})))
 	if v := unknown.Inputs()[0]; v.Dims != nil {
 		t.Errorf("an input without a shape has dims %v, want nil", v.Dims)
 	}
@@ -62,26 +65,32 @@ func TestTopologies(t *testing.T) {
 		{"split in two", []string{"a", "b"}, []*onnxpb.NodeProto{onnxpb.Node("Split", []string{"x"}, []string{"a", "b"})},
 			map[string][]float64{"a": {1, 2}, "b": {3, 4}}},
 		{"both parts used", []string{"y"}, []*onnxpb.NodeProto{
-			onnxpb.Node("Split", []string{"x"}, []string{"a", "b"}), onnxpb.Node("Sub", []string{"b", "a"}, []string{"y"})},
+			onnxpb.Node("Split", []string{"x"}, []string{"a", "b"}),
+			onnxpb.Node("Sub", []string{"b", "a"}, []string{"y"})},
 			map[string][]float64{"y": {2, 2}}},
 		{"one operand twice", []string{"y"}, []*onnxpb.NodeProto{onnxpb.Node("Sub", []string{"x", "x"}, []string{"y"})},
 			map[string][]float64{"y": {0, 0, 0, 0}}},
-		{"one operand three times", []string{"y"}, []*onnxpb.NodeProto{onnxpb.Node("Concat", []string{"x", "w", "x"}, []string{"y"}, onnxpb.IntAttr("axis", 0))},
+		{"one operand three times", []string{"y"}, []*onnxpb.NodeProto{onnxpb.Node("Concat", []string{"x", "w", "x"},
+			[]string{"y"}, onnxpb.IntAttr("axis", 0))},
 			map[string][]float64{"y": {1, 2, 3, 4, 10, 1, 2, 3, 4}}},
 		{"no inputs", []string{"y"}, []*onnxpb.NodeProto{
 			onnxpb.Node("Constant", nil, []string{"c"}, onnxpb.FloatAttr("value_float", 1)),
 			onnxpb.Node("Constant", nil, []string{"d"}, onnxpb.FloatAttr("value_float", 2)),
 			onnxpb.Node("Sub", []string{"d", "c"}, []string{"y"})},
 			map[string][]float64{"y": {1}}},
-		{"an optional input in the middle", []string{"y"}, []*onnxpb.NodeProto{onnxpb.Node("Clip", []string{"x", "", "three"}, []string{"y"})},
+		{"an optional input in the middle", []string{"y"}, []*onnxpb.NodeProto{onnxpb.Node("Clip",
+			[]string{"x", "", "three"}, []string{"y"})},
 			map[string][]float64{"y": {1, 2, 3, 3}}},
-		{"trailing optional inputs", []string{"y"}, []*onnxpb.NodeProto{onnxpb.Node("Clip", []string{"x", "three", ""}, []string{"y"})},
+		{"trailing optional inputs", []string{"y"}, []*onnxpb.NodeProto{onnxpb.Node("Clip",
+			[]string{"x", "three", ""}, []string{"y"})},
 			map[string][]float64{"y": {3, 3, 3, 4}}},
 		{"an output left out", []string{"b"}, []*onnxpb.NodeProto{onnxpb.Node("Split", []string{"x"}, []string{"", "b"})},
 			map[string][]float64{"b": {3, 4}}},
-		{"an output that is an input", []string{"x", "y"}, []*onnxpb.NodeProto{onnxpb.Node("Neg", []string{"x"}, []string{"y"})},
+		{"an output that is an input", []string{"x", "y"}, []*onnxpb.NodeProto{onnxpb.Node("Neg", []string{"x"},
+			[]string{"y"})},
 			map[string][]float64{"x": {1, 2, 3, 4}, "y": {-1, -2, -3, -4}}},
-		{"outputs that no node makes", []string{"x", "w"}, []*onnxpb.NodeProto{onnxpb.Node("Neg", []string{"x"}, []string{"y"})},
+		{"outputs that no node makes", []string{"x", "w"}, []*onnxpb.NodeProto{onnxpb.Node("Neg", []string{"x"},
+			[]string{"y"})},
 			map[string][]float64{"x": {1, 2, 3, 4}, "w": {10}}},
 		{"no nodes", []string{"w"}, nil, map[string][]float64{"w": {10}}},
 		{"names that mean something to onnx-go", []string{"n0/input"}, []*onnxpb.NodeProto{
@@ -113,11 +122,13 @@ func TestTopologies(t *testing.T) {
 // chain is x -> Exp e -> Neg y.
 func chain(t testing.TB) *Model {
 	return decode(t, graphModel(13, map[string]tensor.DType{"x": tensor.Float32}, infos{anyShape("y", tensor.Float32)},
-		namedNode("first", "Exp", []string{"x"}, []string{"e"}), namedNode("second", "Neg", []string{"e"}, []string{"y"})))
+		namedNode("first", "Exp", []string{"x"}, []string{"e"}), namedNode("second", "Neg", []string{"e"},
+			[]string{"y"})))
 }
 
 func TestInnerValues(t *testing.T) {
-	got := run(t, chain(t), map[string]*tensor.Tensor{"x": floats(t, []int{1}, 0)}, RunOptions{Outputs: []string{"e", "x", "y"}})
+	got := run(t, chain(t),
+		map[string]*tensor.Tensor{"x": floats(t, []int{1}, 0)}, RunOptions{Outputs: []string{"e", "x", "y"}})
 	for name, want := range map[string]float64{"e": 1, "x": 0, "y": -1} {
 		if v := got[name]; v == nil || v.At(0) != want {
 			t.Errorf("%s is %v, want %v", name, v, want)
@@ -126,7 +137,8 @@ func TestInnerValues(t *testing.T) {
 }
 
 func TestRunRefusesInputs(t *testing.T) {
-	proto := graphModel(13, nil, infos{anyShape("y", tensor.Float32)}, onnxpb.Node("Add", []string{"a", "b"}, []string{"y"}))
+	proto := graphModel(13, nil, infos{anyShape("y", tensor.Float32)},
+		onnxpb.Node("Add", []string{"a", "b"}, []string{"y"}))
 	proto.Graph.Input = infos{
 		onnxpb.ValueInfo("a", tensor.Float32, onnxpb.Dynamic("n"), onnxpb.Fixed(2)),
 		onnxpb.ValueInfo("b", tensor.Float32, onnxpb.Dynamic("n"), onnxpb.Dynamic("m")),
@@ -141,13 +153,20 @@ func TestRunRefusesInputs(t *testing.T) {
 		want    string
 	}{
 		{"missing", map[string]*tensor.Tensor{"a": good}, nil, `"b": the input is missing, want float32 (n,m)`},
-		{"type", map[string]*tensor.Tensor{"a": ints(t, []int{1, 2}, 1, 2), "b": good}, nil, `"a": is int64, want float32`},
-		{"rank", map[string]*tensor.Tensor{"a": floats(t, []int{2}, 1, 2), "b": good}, nil, `"a": has shape (2), want rank 2, (n,2)`},
-		{"size", map[string]*tensor.Tensor{"a": floats(t, []int{1, 1}, 1), "b": good}, nil, `"a": has shape (1,1), want (n,2)`},
-		{"contradiction", map[string]*tensor.Tensor{"a": good, "b": floats(t, []int{2, 1}, 1, 2)}, nil, `"b": has shape (2,1), want (n,m) with n = 1`},
-		{"unknown", map[string]*tensor.Tensor{"a": good, "b": good, "c\n": good}, nil, `"c\n": the model has no such input, want "a", "b"`},
-		{"constant", map[string]*tensor.Tensor{"a": good, "b": good, "w": good}, nil, `"w": is an initialiser, a constant of the model`},
-		{"bytes", map[string]*tensor.Tensor{"a": {DType: tensor.Float32, Shape: []int{1, 2}, Data: []byte{1}}, "b": good}, nil, "1 bytes do not fill"},
+		{"type", map[string]*tensor.Tensor{"a": ints(t, []int{1, 2}, 1, 2),
+			"b": good}, nil, `"a": is int64, want float32`},
+		{"rank", map[string]*tensor.Tensor{"a": floats(t, []int{2}, 1, 2),
+			"b": good}, nil, `"a": has shape (2), want rank 2, (n,2)`},
+		{"size", map[string]*tensor.Tensor{"a": floats(t, []int{1, 1}, 1),
+			"b": good}, nil, `"a": has shape (1,1), want (n,2)`},
+		{"contradiction", map[string]*tensor.Tensor{"a": good,
+			"b": floats(t, []int{2, 1}, 1, 2)}, nil, `"b": has shape (2,1), want (n,m) with n = 1`},
+		{"unknown", map[string]*tensor.Tensor{"a": good, "b": good,
+			"c\n": good}, nil, `"c\n": the model has no such input, want "a", "b"`},
+		{"constant", map[string]*tensor.Tensor{"a": good, "b": good,
+			"w": good}, nil, `"w": is an initialiser, a constant of the model`},
+		{"bytes", map[string]*tensor.Tensor{"a": {DType: tensor.Float32, Shape: []int{1, 2}, Data: []byte{1}},
+			"b": good}, nil, "1 bytes do not fill"},
 		{"output", map[string]*tensor.Tensor{"a": good, "b": good}, []string{"z"}, `"z": the model has no such value`},
 	}
 	for _, test := range tests {
@@ -168,14 +187,16 @@ func TestUnsupportedOperator(t *testing.T) {
 	tests := []struct{ op, domain, want string }{
 		{"Einsum", "", `node "odd" (Einsum): operator "Einsum" of domain "ai.onnx", opset version 17, is not supported`},
 		{"If", "ai.onnx", `node "odd" (If): operator "If" of domain "ai.onnx", opset version 17`},
-		{"Attention", "com.microsoft", `node "odd" (com.microsoft.Attention): operator "Attention" of domain "com.microsoft", opset version 1,`},
+		{"Attention", "com.microsoft",
+			`node "odd" (com.microsoft.Attention): operator "Attention" of domain "com.microsoft", opset version 1,`},
 	}
 	for _, test := range tests {
 		odd := namedNode("odd", test.op, []string{"x"}, []string{"z"})
 		if odd.Domain = test.domain; test.op == "If" {
 			odd.Attribute = append(odd.Attribute, branch)
 		}
-		proto := graphModel(17, map[string]tensor.DType{"x": tensor.Float32}, infos{anyShape("y", tensor.Float32), anyShape("z", tensor.Float32)},
+		proto := graphModel(17, map[string]tensor.DType{"x": tensor.Float32},
+			infos{anyShape("y", tensor.Float32), anyShape("z", tensor.Float32)},
 			onnxpb.Node("Neg", []string{"x"}, []string{"y"}), odd)
 		proto.OpsetImport = append(proto.OpsetImport, onnxpb.Opset("com.microsoft", 1))
 		m := decode(t, proto)
@@ -199,17 +220,21 @@ func TestBudget(t *testing.T) {
 		nodes = append(nodes, onnxpb.Node("Neg", []string{last}, []string{next}))
 		last = next
 	}
-	m := decode(t, graphModel(13, map[string]tensor.DType{"x": tensor.Float32}, infos{anyShape(last, tensor.Float32)}, nodes...))
+	m := decode(t, graphModel(13, map[string]tensor.DType{"x": tensor.Float32},
+		infos{anyShape(last, tensor.Float32)}, nodes...))
 	inputs := map[string]*tensor.Tensor{"x": floats(t, []int{4}, 1, 2, 3, 4)}
 	run(t, m, inputs, RunOptions{MaxElements: 8})
 	_, err := m.Run(context.Background(), inputs, RunOptions{MaxElements: 7})
-	if err == nil || !strings.Contains(err.Error(), `output of shape (4) takes 4 elements with 4 alive, want at most 7 in all`) {
+	if err == nil || !strings.Contains(err.Error(),
+		`output of shape (4) takes 4 elements with 4 alive, want at most 7 in all`) {
 		t.Errorf("error %v, want one about the budget", err)
 	}
 
-	huge := graphModel(13, map[string]tensor.DType{"s": tensor.Int64}, infos{anyShape("y", tensor.Float32)}, onnxpb.Node("ConstantOfShape", []string{"s"}, []string{"y"}))
+	huge := graphModel(13, map[string]tensor.DType{"s": tensor.Int64}, infos{anyShape("y", tensor.Float32)},
+		onnxpb.Node("ConstantOfShape", []string{"s"}, []string{"y"}))
 	for _, shape := range [][]int64{{1 << 40}, {1 << 40, 1 << 40}, {1 << 20, 1 << 20}} {
-		_, err := decode(t, huge).Run(context.Background(), map[string]*tensor.Tensor{"s": ints(t, []int{len(shape)}, shape...)}, RunOptions{})
+		_, err := decode(t, huge).Run(context.Background(),
+			map[string]*tensor.Tensor{"s": ints(t, []int{len(shape)}, shape...)}, RunOptions{})
 		if err == nil {
 			t.Errorf("a result of shape %v was made", shape)
 		}
@@ -253,7 +278,8 @@ func TestEmptyTensorsOfHugeShapes(t *testing.T) {
 			proto := graphModel(17, map[string]tensor.DType{"x": tensor.Float32}, infos{anyShape("y", tensor.Float32)}, n)
 			proto.Graph.Initializer = []*onnxpb.TensorProto{
 				onnxpb.TensorToProto("one", ints(t, []int{}, 1)), onnxpb.TensorToProto("ones", ints(t, []int{1}, 1)),
-				onnxpb.TensorToProto("threes", ints(t, []int{3}, 1, 2, 3)), onnxpb.TensorToProto("none", floats(t, []int{0})),
+				onnxpb.TensorToProto("threes", ints(t, []int{3}, 1, 2, 3)),
+				onnxpb.TensorToProto("none", floats(t, []int{0})),
 				onnxpb.TensorToProto("sixes", ints(t, []int{6}, 1, 1, 1, 1, 1, 1)),
 			}
 			m := decode(t, proto)
@@ -275,7 +301,8 @@ func TestCancel(t *testing.T) {
 }
 
 func TestOutputTypeIsChecked(t *testing.T) {
-	m := decode(t, graphModel(13, map[string]tensor.DType{"x": tensor.Float32}, infos{anyShape("y", tensor.Float16)}, onnxpb.Node("Exp", []string{"x"}, []string{"y"})))
+	m := decode(t, graphModel(13, map[string]tensor.DType{"x": tensor.Float32}, infos{anyShape("y", tensor.Float16)},
+		onnxpb.Node("Exp", []string{"x"}, []string{"y"})))
 	_, err := m.Run(context.Background(), map[string]*tensor.Tensor{"x": floats(t, []int{1}, 0)}, RunOptions{})
 	if err == nil || !strings.Contains(err.Error(), `output "y": the graph computes float32, want float16, as declared`) {
 		t.Errorf("error %v, want one about the output's type", err)
@@ -288,7 +315,8 @@ func TestTensorLibraryVersion(t *testing.T) {
 	for err == nil {
 		data, missing := os.ReadFile(filepath.Join(dir, "go.mod"))
 		if missing == nil {
-			if !strings.Contains(string(data), "gorgonia.org/tensor v0.9.3 ") && !strings.Contains(string(data), "gorgonia.org/tensor v0.9.3\n") {
+			if !strings.Contains(string(data), "gorgonia.org/tensor v0.9.3 ") && !strings.Contains(string(data),
+				"gorgonia.org/tensor v0.9.3\n") {
 				t.Error("go.mod does not hold gorgonia.org/tensor at v0.9.3")
 			}
 			return

@@ -44,7 +44,8 @@ func nativeAttrs(d *ops.Def, given attributes) (ops.Attrs, error) {
 			want, values = attrInts, a.GetInts()
 		}
 		if a.GetType() != want {
-			return nil, &Error{Found: fmt.Sprintf("attribute %s is of type %s", quote(name), a.GetType()), Allowed: want.String()}
+			return nil, &Error{Found: fmt.Sprintf("attribute %s is of type %s", quote(name), a.GetType()),
+				Allowed: want.String()}
 		}
 		attrs[name] = values
 	}
@@ -81,7 +82,8 @@ func (c *catalog) unknownNative(id functionID) error {
 	names := sorted(c.natives)
 	nearest := slices.MinFunc(names, func(a, b string) int { return distance(a, id.name) - distance(b, id.name) })
 	return &Error{Found: fmt.Sprintf("%s.%s is no operator of this version, and the model holds no function of that name",
-		id.domain, printable(id.name)), Allowed: fmt.Sprintf("one of %s (nearest: %s)", strings.Join(names, ", "), nearest)}
+		id.domain, printable(id.name)),
+		Allowed: fmt.Sprintf("one of %s (nearest: %s)", strings.Join(names, ", "), nearest)}
 }
 
 // distance is Levenshtein's, over the first bytes of b.

@@ -44,8 +44,11 @@ func nativeCases() []nativeCase {
 				nativeCase{op: "AFTFull", attrs: both(nil), shapes: [][]int{btd, btd, btd, {7, 8}}},
 				nativeCase{op: "AFTSimple", attrs: both(nil), shapes: [][]int{btd, btd, btd}},
 				nativeCase{op: "AFTLocal", attrs: both(ops.Attrs{"window": {3}}), shapes: [][]int{btd, btd, btd, band}},
-				nativeCase{op: "AFTConv1D", attrs: both(ops.Attrs{"pad_left": {1 + causal}}), shapes: [][]int{btd, bth, btd, {2, 3}}},
-				nativeCase{op: "AFTConv2D", attrs: both(ops.Attrs{"pads": {1, 0}}), shapes: [][]int{btd, bth, btd, {2, 3, 2}}, grid: []int64{2, 3}})
+				nativeCase{op: "AFTConv1D",
+					attrs: both(ops.Attrs{"pad_left": {1 + causal}}), shapes: [][]int{btd, bth, btd, {2, 3}}},
+				nativeCase{op: "AFTConv2D",
+					attrs: both(ops.Attrs{"pads": {1, 0}}), shapes: [][]int{btd, bth, btd, {2, 3, 2}},
+					grid: []int64{2, 3}})
 		}
 	}
 	return cases
@@ -94,7 +97,8 @@ func TestNativeNodesEqualReference(t *testing.T) {
 	for _, c := range nativeCases() {
 		proto, d := c.model(t)
 		wrong := &onnxpb.FunctionProto{Name: d.Name, Domain: ops.Domain, Output: []string{"Y"},
-			OpsetImport: []*onnxpb.OperatorSetIdProto{onnxpb.Opset("", 17)}, Node: []*onnxpb.NodeProto{onnxpb.Node("Neg", []string{"Q"}, []string{"Y"})}}
+			OpsetImport: []*onnxpb.OperatorSetIdProto{onnxpb.Opset("", 17)},
+			Node:        []*onnxpb.NodeProto{onnxpb.Node("Neg", []string{"Q"}, []string{"Y"})}}
 		for _, p := range d.Inputs {
 			wrong.Input = append(wrong.Input, p.Name)
 		}
@@ -127,7 +131,8 @@ func TestInlinedBodiesMatchReference(t *testing.T) {
 	for _, c := range nativeCases() {
 		proto, d := c.model(t)
 		for _, opset := range []int{13, 17, 18, 21} {
-			body, err := d.Function(ops.BodySpec{Opset: opset, DType: tensor.Float32, Attrs: c.attrs, Heads: 2, Channels: 4})
+			body, err := d.Function(ops.BodySpec{Opset: opset, DType: tensor.Float32, Attrs: c.attrs, Heads: 2,
+				Channels: 4})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,14 +166,18 @@ func TestNativeNodesRefuse(t *testing.T) {
 		change func(m *onnxpb.ModelProto, n *onnxpb.NodeProto, inputs map[string]*tensor.Tensor)
 		want   string
 	}{
-		{"unknown operator", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) { n.OpType = "AFTful" },
+		{"unknown operator", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+			n.OpType = "AFTful"
+		},
 			"ai.aft.AFTful is no operator of this version, and the model holds no function of that name, " +
 				"want one of AFTConv1D, AFTConv2D, AFTFull, AFTLocal, AFTSimple (nearest: AFTFull)"},
 		{"no import", func(m *onnxpb.ModelProto, _ *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			m.OpsetImport = m.OpsetImport[:1]
 		},
 			`node "aft" (ai.aft.AFTFull): domain "ai.aft" is not imported, want one of ""`},
-		{"lookalike", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) { n.Domain = "ai.aft " },
+		{"lookalike", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+			n.Domain = "ai.aft "
+		},
 			`domain "ai.aft " is not imported, want one of "", "ai.aft"`},
 		{"version 2", func(m *onnxpb.ModelProto, _ *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			m.OpsetImport[1].Version = 2
@@ -188,9 +197,13 @@ func TestNativeNodesRefuse(t *testing.T) {
 			n.Attribute[1] = onnxpb.IntAttr("gate", 1<<40)
 		},
 			`node "aft" (ai.aft.AFTFull): ai.aft.AFTFull: attribute "gate": is 1099511627776`},
-		{"inputs missing", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) { n.Input = n.Input[:3] },
+		{"inputs missing", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+			n.Input = n.Input[:3]
+		},
 			"has 3 inputs, want 4..4"},
-		{"input left out", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) { n.Input[3] = "" }, "leaves out input 3"},
+		{"input left out", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+			n.Input[3] = ""
+		}, "leaves out input 3"},
 		{"two outputs", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			n.Output = append(n.Output, "Z")
 		},

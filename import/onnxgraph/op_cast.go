@@ -23,7 +23,8 @@ func runCast(c *call) ([]*value, error) {
 	}
 	d, ok := onnxpb.DType(int32(to))
 	if !ok {
-		return nil, fmt.Errorf("attribute \"to\" is %s, want a floating-point type, an integer type or bool", onnxpb.DataTypeName(int32(to)))
+		return nil, fmt.Errorf("attribute \"to\" is %s, want a floating-point type, an integer type or bool",
+			onnxpb.DataTypeName(int32(to)))
 	}
 	return c.cast(c.in[0], d)
 }

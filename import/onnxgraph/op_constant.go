@@ -79,7 +79,8 @@ func runConstantOfShape(c *call) ([]*value, error) {
 func runRange(c *call) ([]*value, error) {
 	for i, v := range c.in {
 		if v.len() != 1 || v.dtype != c.in[0].dtype || v.dtype == tensor.Bool {
-			return nil, fmt.Errorf("operand %d is %s %s, want one number of the type of the first", i, v.dtype, tensor.FormatShape(v.shape))
+			return nil, fmt.Errorf("operand %d is %s %s, want one number of the type of the first", i, v.dtype,
+				tensor.FormatShape(v.shape))
 		}
 	}
 	var n float64

@@ -32,17 +32,21 @@ func runConv(c *call) ([]*value, error) {
 	case !x.isFloat() || w.dtype != x.dtype:
 		return nil, fmt.Errorf("operands are %s and %s, want one floating-point type", x.dtype, w.dtype)
 	case rank < 1 || rank > 2 || len(w.shape) != len(x.shape):
-		return nil, fmt.Errorf("operands have shapes %s and %s, want one or two spatial axes", tensor.FormatShape(x.shape), tensor.FormatShape(w.shape))
+		return nil, fmt.Errorf("operands have shapes %s and %s, want one or two spatial axes",
+			tensor.FormatShape(x.shape), tensor.FormatShape(w.shape))
 	}
 	k := &conv{x: x.f, w: w.f, batch: x.shape[0], inputs: x.shape[1], outputs: w.shape[0], perGroup: w.shape[1]}
 	group := c.int("group", 1)
-	if group < 1 || group > int64(max(k.outputs, 1)) || int64(k.perGroup)*group != int64(k.inputs) || int64(k.outputs)%group != 0 {
-		return nil, fmt.Errorf("group is %d, want a divisor of %d outputs that splits %d inputs into groups of %d", group, k.outputs, k.inputs, k.perGroup)
+	if group < 1 || group > int64(max(k.outputs, 1)) || int64(k.perGroup)*group != int64(k.inputs) ||
+		int64(k.outputs)%group != 0 {
+		return nil, fmt.Errorf("group is %d, want a divisor of %d outputs that splits %d inputs into groups of %d",
+			group, k.outputs, k.inputs, k.perGroup)
 	}
 	k.outGroup = k.outputs / int(group)
 	if b := c.input(2); b != nil {
 		if b.dtype != x.dtype || !tensor.SameShape(b.shape, []int{k.outputs}) {
-			return nil, fmt.Errorf("the bias is %s %s, want %s (%d)", b.dtype, tensor.FormatShape(b.shape), x.dtype, k.outputs)
+			return nil, fmt.Errorf("the bias is %s %s, want %s (%d)", b.dtype,
+				tensor.FormatShape(b.shape), x.dtype, k.outputs)
 		}
 		k.bias = b.f
 	}
@@ -73,7 +77,8 @@ func (k *conv) geometry(c *call, in, kernel []int) ([]int, error) {
 	if given := c.ints("kernel_shape"); given != nil {
 		for i := range kernel {
 			if len(given) != rank || given[i] != int64(kernel[i]) {
-				return nil, fmt.Errorf("attribute \"kernel_shape\" is %v, want %v, the shape of the weights", given, kernel)
+				return nil, fmt.Errorf("attribute \"kernel_shape\" is %v, want %v, the shape of the weights", given,
+					kernel)
 			}
 		}
 	}

@@ -12,8 +12,10 @@ import (
 func indexOperators() []operator {
 	return []operator{
 		{name: "Gather", in: span{2, 2}, attrs: kinds{"axis": attrInt}, run: runGather},
-		{name: "Slice", in: span{1, 5}, attrs: kinds{"axes": attrInts, "starts": attrInts, "ends": attrInts}, run: runSlice},
-		{name: "TopK", in: span{1, 2}, out: span{1, 2}, attrs: kinds{"axis": attrInt, "k": attrInt, "largest": attrInt, "sorted": attrInt}, run: runTopK},
+		{name: "Slice", in: span{1, 5},
+			attrs: kinds{"axes": attrInts, "starts": attrInts, "ends": attrInts}, run: runSlice},
+		{name: "TopK", in: span{1, 2}, out: span{1, 2},
+			attrs: kinds{"axis": attrInt, "k": attrInt, "largest": attrInt, "sorted": attrInt}, run: runTopK},
 	}
 }
 
@@ -75,7 +77,8 @@ func runSlice(c *call) ([]*value, error) {
 		return nil, err
 	}
 	if len(ends) != len(starts) || len(some) != len(starts) || len(steps) != len(starts) {
-		return nil, fmt.Errorf("there are %d starts, %d ends, %d axes and %d steps, want as many of each", len(starts), len(ends), len(some), len(steps))
+		return nil, fmt.Errorf("there are %d starts, %d ends, %d axes and %d steps, want as many of each",
+			len(starts), len(ends), len(some), len(steps))
 	}
 	if _, err := axes(some, rank); err != nil {
 		return nil, err
@@ -107,7 +110,8 @@ func sliceInputs(c *call) (starts, ends, some, steps []int64, err error) {
 		lists := [4]*[]int64{&starts, &ends, &some, &steps}
 		for i, name := range []string{"starts", "ends", "axes", "steps"} {
 			if c.has(name) {
-				return nil, nil, nil, nil, fmt.Errorf("attribute %q at opset %d, want an input, as since opset 10", name, c.node.version)
+				return nil, nil, nil, nil,
+					fmt.Errorf("attribute %q at opset %d, want an input, as since opset 10", name, c.node.version)
 			}
 			if *lists[i], err = c.intInput(i+1, name); err != nil {
 				return nil, nil, nil, nil, err

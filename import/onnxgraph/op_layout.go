@@ -13,10 +13,12 @@ func layoutOperators() []operator {
 	return []operator{
 		{name: "Transpose", in: one, attrs: kinds{"perm": attrInts}, run: runTranspose},
 		{name: "Concat", in: span{1, many}, attrs: kinds{"axis": attrInt}, run: runConcat},
-		{name: "Split", in: span{1, 2}, out: span{1, many}, attrs: kinds{"axis": attrInt, "split": attrInts, "num_outputs": attrInt}, run: runSplit},
+		{name: "Split", in: span{1, 2}, out: span{1, many},
+			attrs: kinds{"axis": attrInt, "split": attrInts, "num_outputs": attrInt}, run: runSplit},
 		{name: "Expand", in: span{2, 2}, since: 8, run: runExpand},
 		{name: "Tile", in: span{2, 2}, run: runTile},
-		{name: "Pad", in: span{1, 4}, attrs: kinds{"mode": attrString, "pads": attrInts, "value": attrFloat}, run: runPad},
+		{name: "Pad", in: span{1, 4},
+			attrs: kinds{"mode": attrString, "pads": attrInts, "value": attrFloat}, run: runPad},
 		{name: "Trilu", in: span{1, 2}, since: 14, attrs: kinds{"upper": attrInt}, run: runTrilu},
 	}
 }
@@ -132,7 +134,8 @@ func runSplit(c *call) ([]*value, error) {
 
 func equalParts(c *call, size, n int) ([]int64, error) {
 	if c.has("num_outputs") && c.int("num_outputs", 0) != int64(n) {
-		return nil, fmt.Errorf("attribute \"num_outputs\" is %d, want the %d outputs that there are", c.int("num_outputs", 0), n)
+		return nil, fmt.Errorf("attribute \"num_outputs\" is %d, want the %d outputs that there are",
+			c.int("num_outputs", 0), n)
 	}
 	if size%n != 0 && c.node.version < 18 {
 		return nil, fmt.Errorf("axis of %d elements does not split into %d equal parts", size, n)

@@ -21,7 +21,8 @@ func logicOperators() []operator {
 		{name: "Xor", in: two, run: logic(func(x, y int64) int64 { return x ^ y })},
 		{name: "Not", in: one, run: runNot},
 		{name: "IsNaN", in: one, since: 9, run: runIsNaN},
-		{name: "IsInf", in: one, since: 10, attrs: kinds{"detect_negative": attrInt, "detect_positive": attrInt}, run: runIsInf},
+		{name: "IsInf", in: one, since: 10,
+			attrs: kinds{"detect_negative": attrInt, "detect_positive": attrInt}, run: runIsInf},
 		{name: "Where", in: span{3, 3}, since: 9, run: runWhere},
 	}
 }

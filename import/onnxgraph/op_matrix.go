@@ -10,7 +10,8 @@ import (
 func matrixOperators() []operator {
 	return []operator{
 		{name: "MatMul", in: span{2, 2}, run: runMatMul},
-		{name: "Gemm", in: span{2, 3}, attrs: kinds{"alpha": attrFloat, "beta": attrFloat, "transA": attrInt, "transB": attrInt}, run: runGemm},
+		{name: "Gemm", in: span{2, 3},
+			attrs: kinds{"alpha": attrFloat, "beta": attrFloat, "transA": attrInt, "transB": attrInt}, run: runGemm},
 	}
 }
 
@@ -33,7 +34,8 @@ func runMatMul(c *call) ([]*value, error) {
 	}
 	m, k, n := xs[len(xs)-2], xs[len(xs)-1], ys[len(ys)-1]
 	if ys[len(ys)-2] != k {
-		return nil, fmt.Errorf("shapes %s and %s do not multiply", tensor.FormatShape(x.shape), tensor.FormatShape(y.shape))
+		return nil, fmt.Errorf("shapes %s and %s do not multiply", tensor.FormatShape(x.shape),
+			tensor.FormatShape(y.shape))
 	}
 	batch, err := broadcastShape(xs[:len(xs)-2], ys[:len(ys)-2])
 	if err != nil {
@@ -164,7 +166,8 @@ func runGemm(c *call) ([]*value, error) {
 		return nil, err
 	}
 	if !tensor.SameShape(sum.shape, y.shape) {
-		return nil, fmt.Errorf("C has shape %s, want one that broadcasts to %s", tensor.FormatShape(bias.shape), tensor.FormatShape(y.shape))
+		return nil, fmt.Errorf("C has shape %s, want one that broadcasts to %s", tensor.FormatShape(bias.shape),
+			tensor.FormatShape(y.shape))
 	}
 	return []*value{sum}, nil
 }

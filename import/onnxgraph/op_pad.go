@@ -24,7 +24,8 @@ func runPad(c *call) ([]*value, error) {
 	for i, size := range v.shape {
 		// Written so that no sum overflows: before >= -size, and after >= what before leaves.
 		if p.before[i] < -size || p.after[i] < -size-min(p.before[i], 0) {
-			return nil, fmt.Errorf("pads of axis %d are (%d,%d), want at least -%d together", i, p.before[i], p.after[i], size)
+			return nil, fmt.Errorf("pads of axis %d are (%d,%d), want at least -%d together", i, p.before[i],
+				p.after[i], size)
 		}
 	}
 	switch mode := c.string("mode", "constant"); mode {
@@ -37,7 +38,8 @@ func runPad(c *call) ([]*value, error) {
 	case "wrap":
 		return p.repeat(c, v, func(x, size int) int { return (x%size + size) % size })
 	default:
-		return nil, fmt.Errorf("attribute \"mode\" is %s, want \"constant\", \"edge\", \"reflect\" or \"wrap\"", quote(mode))
+		return nil, fmt.Errorf("attribute \"mode\" is %s, want \"constant\", \"edge\", \"reflect\" or \"wrap\"",
+			quote(mode))
 	}
 }
 
@@ -118,7 +120,8 @@ func padInputs(c *call) (*padding, error) {
 		return nil, err
 	}
 	if p.fill = c.input(2); p.fill != nil && (p.fill.dtype != v.dtype || p.fill.len() != 1) {
-		return nil, fmt.Errorf("constant_value is %s %s, want one %s", p.fill.dtype, tensor.FormatShape(p.fill.shape), v.dtype)
+		return nil, fmt.Errorf("constant_value is %s %s, want one %s", p.fill.dtype,
+			tensor.FormatShape(p.fill.shape), v.dtype)
 	}
 	some, err := c.intInput(3, "axes")
 	if err != nil {

@@ -18,7 +18,8 @@ func reduceOperators() []operator {
 	plus := func(acc, x float64) float64 { return acc + x }
 	return []operator{
 		op("ReduceSum", 13, folding{float: plus, int: add[int64]}),
-		op("ReduceMean", 18, folding{float: plus, int: add[int64], finish: func(acc float64, n int) float64 { return acc / float64(n) },
+		op("ReduceMean", 18, folding{float: plus, int: add[int64],
+			finish:    func(acc float64, n int) float64 { return acc / float64(n) },
 			finishInt: func(acc int64, n int) int64 { return acc / int64(n) }}),
 		op("ReduceProd", 18, folding{start: 1, startInt: ones, float: mul[float64], int: mul[int64]}),
 		op("ReduceMax", 18, folding{start: math.Inf(-1), startInt: lowest, float: maximum[float64], int: maximum[int64]}),

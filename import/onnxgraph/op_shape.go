@@ -67,7 +67,8 @@ func runReshape(c *call) ([]*value, error) {
 			return nil, fmt.Errorf("the shape %v holds %d, want -1 or more", want, d)
 		case d == 0 && c.int("allowzero", 0) == 0:
 			if i >= len(v.shape) {
-				return nil, fmt.Errorf("the shape %v copies dimension %d of shape %s", want, i, tensor.FormatShape(v.shape))
+				return nil, fmt.Errorf("the shape %v copies dimension %d of shape %s",
+					want, i, tensor.FormatShape(v.shape))
 			}
 			shape[i] = v.shape[i]
 		default:

@@ -14,7 +14,8 @@ func unaryOperators() []operator {
 		{name: "Abs", in: one, run: unary(math.Abs, func(x int64) int64 { return max(x, -x) })},
 		{name: "Neg", in: one, run: unary(func(x float64) float64 { return -x }, func(x int64) int64 { return -x })},
 		{name: "Sign", in: one, since: 9, run: unary(sign, func(x int64) int64 { return min(max(x, -1), 1) })},
-		{name: "Relu", in: one, run: unary(func(x float64) float64 { return maximum(x, 0) }, func(x int64) int64 { return max(x, 0) })},
+		{name: "Relu", in: one,
+			run: unary(func(x float64) float64 { return maximum(x, 0) }, func(x int64) int64 { return max(x, 0) })},
 		{name: "Exp", in: one, run: unary(math.Exp, nil)},
 		{name: "Log", in: one, run: unary(math.Log, nil)},
 		{name: "Sqrt", in: one, run: unary(math.Sqrt, nil)},
@@ -32,7 +33,8 @@ func unaryOperators() []operator {
 		{name: "Gelu", in: one, since: 20, attrs: kinds{"approximate": attrString}, run: runGelu},
 		{name: "Clip", in: span{1, 3}, attrs: kinds{"min": attrFloat, "max": attrFloat}, run: runClip},
 		{name: "Identity", in: one, run: runIdentity},
-		{name: "Dropout", in: span{1, 3}, out: span{1, 2}, attrs: kinds{"ratio": attrFloat, "seed": attrInt}, run: runDropout},
+		{name: "Dropout", in: span{1, 3}, out: span{1, 2},
+			attrs: kinds{"ratio": attrFloat, "seed": attrInt}, run: runDropout},
 	}
 }
 
@@ -120,7 +122,8 @@ func runClip(c *call) ([]*value, error) {
 		return c.mapFloats(v, func(x float64) float64 { return minimum(maximum(x, low), high) })
 	}
 	if c.has("min") || c.has("max") {
-		return nil, fmt.Errorf("attributes \"min\" and \"max\" at opset %d, want inputs, as since opset 11", c.node.version)
+		return nil, fmt.Errorf("attributes \"min\" and \"max\" at opset %d, want inputs, as since opset 11",
+			c.node.version)
 	}
 	out := v
 	for i, f := range []struct {

@@ -204,7 +204,8 @@ func kahn(b *backend, producer map[*vertex]int, steps []step) ([]step, error) {
 		}
 	}
 	if len(order) != len(steps) {
-		return nil, &Error{Found: fmt.Sprintf("the graph has a cycle: %d of %d nodes can be ordered", len(order), len(steps))}
+		return nil, &Error{Found: fmt.Sprintf("the graph has a cycle: %d of %d nodes can be ordered", len(order),
+			len(steps))}
 	}
 	return order, nil
 }

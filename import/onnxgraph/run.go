@@ -21,8 +21,10 @@ const defaultMaxElements = 1 << 28
 
 // Run executes the nodes that the outputs need. Inputs must fit their declarations: an *InputError says which does not.
 // An operator that this engine does not have, and whatever a node refuses, is an *Error that names the node. A cancelled
-// ctx stops between nodes and inside long products, and gives ctx's error.
-func (m *Model) Run(ctx context.Context, inputs map[string]*tensor.Tensor, o RunOptions) (map[string]*tensor.Tensor, error) {
+// ctx stops between nodes and inside matrix products and convolutions, and gives ctx's error.
+func (m *Model) Run(
+	ctx context.Context, inputs map[string]*tensor.Tensor, o RunOptions,
+) (map[string]*tensor.Tensor, error) {
 	if o.Outputs == nil {
 		for _, v := range m.outputs {
 			o.Outputs = append(o.Outputs, v.Name)
@@ -78,7 +80,8 @@ func (e *execution) checkInputs() error {
 				Allowed: strings.TrimSpace(v.DType.String() + " " + v.shape())}
 		}
 		if n, err := tensor.ByteLen(t.DType, t.Shape); err != nil || n != len(t.Data) {
-			return &InputError{Name: v.Name, Found: fmt.Sprintf("%d bytes do not fill shape %s", len(t.Data), tensor.FormatShape(t.Shape))}
+			return &InputError{Name: v.Name,
+				Found: fmt.Sprintf("%d bytes do not fill shape %s", len(t.Data), tensor.FormatShape(t.Shape))}
 		}
 		if problem := v.misfit(t, sizes); problem != nil {
 			return problem
@@ -89,7 +92,8 @@ func (e *execution) checkInputs() error {
 			continue
 		}
 		if e.model.consts[name] != nil {
-			return &InputError{Name: name, Found: "is an initialiser, a constant of the model", Allowed: "an input: " + list(names)}
+			return &InputError{Name: name, Found: "is an initialiser, a constant of the model",
+				Allowed: "an input: " + list(names)}
 		}
 		return &InputError{Name: name, Found: "the model has no such input", Allowed: list(names)}
 	}
@@ -139,8 +143,9 @@ func (e *execution) prepare(outputs []string) error {
 		if domain == "" {
 			domain = "ai.onnx"
 		}
-		return &Error{Place: s.node.place(), Found: fmt.Sprintf("operator %s of domain %s, opset version %d, is not supported by the native engine",
-			quote(s.node.op), quote(domain), s.node.version)}
+		return &Error{Place: s.node.place(),
+			Found: fmt.Sprintf("operator %s of domain %s, opset version %d, is not supported by the native engine",
+				quote(s.node.op), quote(domain), s.node.version)}
 	}
 	return nil
 }
@@ -238,7 +243,8 @@ func (e *execution) results(o RunOptions) (map[string]*tensor.Tensor, error) {
 			return nil, err
 		}
 		if d, ok := declared[name]; ok && d != v.dtype {
-			return nil, &Error{Place: "output " + quote(name), Found: "the graph computes " + v.dtype.String(), Allowed: d.String() + ", as declared"}
+			return nil, &Error{Place: "output " + quote(name), Found: "the graph computes " + v.dtype.String(),
+				Allowed: d.String() + ", as declared"}
 		}
 		if out[name], err = v.tensor(o.Wide); err != nil {
 			return nil, within("output "+quote(name), err)

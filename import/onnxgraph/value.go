@@ -56,7 +56,8 @@ func fromTensor(t *tensor.Tensor) (*value, error) {
 	}
 	for i, x := range ints {
 		if t.DType == tensor.Uint64 && x < 0 {
-			return nil, fmt.Errorf("element %d is %d, want at most %d (uint64 is computed in int64)", i, uint64(x), math.MaxInt64)
+			return nil, fmt.Errorf("element %d is %d, want at most %d (uint64 is computed in int64)", i, uint64(x),
+				math.MaxInt64)
 		}
 	}
 	v.i = ints

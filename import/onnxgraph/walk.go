@@ -76,12 +76,14 @@ func (w *walker) node(n *onnxpb.NodeProto, s *scope, producer map[string]int) er
 	in, out := len(n.GetInput()), len(n.GetOutput())
 	switch {
 	case in > maxArity || out > maxArity:
-		return &Error{Found: fmt.Sprintf("has %d inputs and %d outputs", in, out), Allowed: fmt.Sprintf("at most %d each", maxArity)}
+		return &Error{Found: fmt.Sprintf("has %d inputs and %d outputs", in, out),
+			Allowed: fmt.Sprintf("at most %d each", maxArity)}
 	case out == 0:
 		return &Error{Found: "has no outputs", Allowed: "at least one"}
 	}
 	if _, ok := w.imports[normalDomain(n.GetDomain())]; !ok {
-		return &Error{Found: "domain " + quote(n.GetDomain()) + " is not imported", Allowed: "one of " + list(sorted(w.imports))}
+		return &Error{Found: "domain " + quote(n.GetDomain()) + " is not imported",
+			Allowed: "one of " + list(sorted(w.imports))}
 	}
 	if err := checkOperands(n, s, producer); err != nil {
 		return err
@@ -110,7 +112,8 @@ func checkOperands(n *onnxpb.NodeProto, s *scope, producer map[string]int) error
 			continue
 		}
 		if later, ok := producer[name]; ok {
-			return &Error{Found: fmt.Sprintf("input %s is the output of node %d, which does not come before", quote(name), later),
+			return &Error{Found: fmt.Sprintf("input %s is the output of node %d, which does not come before",
+				quote(name), later),
 				Allowed: "nodes in topological order, without cycles"}
 		}
 		return &Error{Found: "nothing produces input " + quote(name)}
@@ -204,7 +207,8 @@ func (w *walker) subgraph(g *onnxpb.GraphProto, outer *scope) error {
 		return &Error{Found: "sub-graphs are nested too deep", Allowed: fmt.Sprintf("at most %d levels", maxSubgraphs)}
 	}
 	if len(g.GetSparseInitializer()) > 0 {
-		return &Error{Place: "sparse_initializer", Found: "sparse tensors are not supported", Allowed: "dense initialisers"}
+		return &Error{Place: "sparse_initializer", Found: "sparse tensors are not supported",
+			Allowed: "dense initialisers"}
 	}
 	s := newScope(outer)
 	for i, info := range g.GetInput() {

@@ -58,7 +58,8 @@ func DataTypeName(dataType int32) string {
 	if d, ok := DType(dataType); ok {
 		return d.String()
 	}
-	later := []string{"FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "UINT4", "INT4", "FLOAT4E2M1", "FLOAT8E8M0"}
+	later := []string{"FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "UINT4", "INT4", "FLOAT4E2M1",
+		"FLOAT8E8M0"}
 	if i := int(dataType) - 17; i >= 0 && i < len(later) {
 		return later[i]
 	}

@@ -120,7 +120,8 @@ func (s *scanner) bytes(f *field, pos, end int) (int, error) {
 	}
 	start := pos + n
 	if length > uint64(end-start) {
-		return 0, s.fail(pos, fmt.Sprintf("the length is %d", length), fmt.Sprintf("at most the %d bytes that are left", end-start))
+		return 0, s.fail(pos, fmt.Sprintf("the length is %d", length),
+			fmt.Sprintf("at most the %d bytes that are left", end-start))
 	}
 	stop := start + int(length)
 	switch {

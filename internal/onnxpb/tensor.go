@@ -17,7 +17,8 @@ const maxRank = 16
 // shares raw_data's memory. Errors are *Error and quote the tensor's name.
 func TensorFromProto(t *TensorProto) (*tensor.Tensor, error) {
 	fail := func(allowed, format string, args ...any) error {
-		return &Error{Place: fmt.Sprintf("tensor %q", t.GetName()), Offset: -1, Found: fmt.Sprintf(format, args...), Allowed: allowed}
+		return &Error{Place: fmt.Sprintf("tensor %q", t.GetName()), Offset: -1, Found: fmt.Sprintf(format, args...),
+			Allowed: allowed}
 	}
 	if t.GetDataLocation() != TensorProto_DEFAULT || len(t.GetExternalData()) > 0 {
 		return nil, fail("the data in the model itself", "the data is in another file, %q", externalLocation(t))
@@ -40,19 +41,22 @@ func TensorFromProto(t *TensorProto) (*tensor.Tensor, error) {
 	case len(fields) > 1:
 		return nil, fail("one of them", "the data is in %s", strings.Join(fields, " and in "))
 	case len(fields) == 0 && size > 0:
-		return nil, fail(fmt.Sprintf("%d bytes of raw_data or %d elements of %s", size, size/dtype.Size(), want), "there is no data")
+		return nil, fail(fmt.Sprintf("%d bytes of raw_data or %d elements of %s", size, size/dtype.Size(), want),
+			"there is no data")
 	case len(fields) == 0:
 		return &tensor.Tensor{DType: dtype, Shape: shape, Data: []byte{}}, nil
 	case fields[0] == "raw_data":
 		if len(t.RawData) != size {
-			return nil, fail(fmt.Sprintf("%d for %s %s", size, dtype, tensor.FormatShape(shape)), "raw_data has %d bytes", len(t.RawData))
+			return nil, fail(fmt.Sprintf("%d for %s %s", size, dtype, tensor.FormatShape(shape)),
+				"raw_data has %d bytes", len(t.RawData))
 		}
 		return &tensor.Tensor{DType: dtype, Shape: shape, Data: t.RawData}, nil
 	case fields[0] != want:
 		return nil, fail("raw_data or "+want, "the data of a %s tensor is in %s", dtype, fields[0])
 	}
 	if n := typedLen(t); n != size/dtype.Size() {
-		return nil, fail(fmt.Sprintf("%d for %s %s", size/dtype.Size(), dtype, tensor.FormatShape(shape)), "%s has %d elements", want, n)
+		return nil, fail(fmt.Sprintf("%d for %s %s", size/dtype.Size(), dtype, tensor.FormatShape(shape)),
+			"%s has %d elements", want, n)
 	}
 	data, err := typedBytes(t, dtype)
 	if err != nil {

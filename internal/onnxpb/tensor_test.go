@@ -60,14 +60,16 @@ func TestTypedFields(t *testing.T) {
 		want []float64
 	}{
 		{"float32", &TensorProto{DataType: 1, FloatData: []float32{0.5, -2}}, []float64{0.5, -2}},
-		{"float64", &TensorProto{DataType: 11, DoubleData: []float64{0.1, math.MaxFloat64}}, []float64{0.1, math.MaxFloat64}},
+		{"float64", &TensorProto{DataType: 11, DoubleData: []float64{0.1, math.MaxFloat64}}, []float64{0.1,
+			math.MaxFloat64}},
 		{"float16", &TensorProto{DataType: 10, Int32Data: []int32{0x3c00, 0xc000}}, []float64{1, -2}},
 		{"bfloat16", &TensorProto{DataType: 16, Int32Data: []int32{0x3f80, 0xff80}}, []float64{1, math.Inf(-1)}},
 		{"int8", &TensorProto{DataType: 3, Int32Data: []int32{-128, 127}}, []float64{-128, 127}},
 		{"uint8", &TensorProto{DataType: 2, Int32Data: []int32{0, 255}}, []float64{0, 255}},
 		{"int16", &TensorProto{DataType: 5, Int32Data: []int32{-32768, 32767}}, []float64{-32768, 32767}},
 		{"uint16", &TensorProto{DataType: 4, Int32Data: []int32{0, 65535}}, []float64{0, 65535}},
-		{"int32", &TensorProto{DataType: 6, Int32Data: []int32{math.MinInt32, math.MaxInt32}}, []float64{math.MinInt32, math.MaxInt32}},
+		{"int32", &TensorProto{DataType: 6, Int32Data: []int32{math.MinInt32, math.MaxInt32}},
+			[]float64{math.MinInt32, math.MaxInt32}},
 		{"uint32", &TensorProto{DataType: 12, Uint64Data: []uint64{0, math.MaxUint32}}, []float64{0, math.MaxUint32}},
 		{"int64", &TensorProto{DataType: 7, Int64Data: []int64{-1 << 53, 1 << 53}}, []float64{-1 << 53, 1 << 53}},
 		{"uint64", &TensorProto{DataType: 13, Uint64Data: []uint64{0, 1 << 63}}, []float64{0, 1 << 63}},
@@ -108,20 +110,26 @@ func TestTensorFromProtoRefuses(t *testing.T) {
 		{"rank", &TensorProto{DataType: 1, Dims: make([]int64, 1e5)}, "100000 dimensions, want at most 16"},
 		{"short", &TensorProto{DataType: 1, Dims: []int64{2}, RawData: four}, "raw_data has 4 bytes, want 8"},
 		{"long", &TensorProto{DataType: 1, RawData: make([]byte, 8)}, "raw_data has 8 bytes, want 4"},
-		{"none", &TensorProto{DataType: 1, Dims: []int64{2}}, "no data, want 8 bytes of raw_data or 2 elements of float_data"},
+		{"none", &TensorProto{DataType: 1, Dims: []int64{2}},
+			"no data, want 8 bytes of raw_data or 2 elements of float_data"},
 		{"both", &TensorProto{DataType: 1, RawData: four, FloatData: []float32{1}}, "in raw_data and in float_data"},
-		{"two typed", &TensorProto{DataType: 1, Int64Data: []int64{1}, FloatData: []float32{1}}, "float_data and in int64_data"},
-		{"wrong field", &TensorProto{DataType: 1, Int64Data: []int64{1}}, "float32 tensor is in int64_data, want raw_data or float_data"},
+		{"two typed", &TensorProto{DataType: 1, Int64Data: []int64{1}, FloatData: []float32{1}},
+			"float_data and in int64_data"},
+		{"wrong field", &TensorProto{DataType: 1, Int64Data: []int64{1}},
+			"float32 tensor is in int64_data, want raw_data or float_data"},
 		{"string beside numbers", &TensorProto{DataType: 1, StringData: [][]byte{{1}}}, "string_data"},
-		{"count", &TensorProto{DataType: 1, Dims: []int64{2}, FloatData: []float32{1}}, "float_data has 1 elements, want 2"},
+		{"count", &TensorProto{DataType: 1, Dims: []int64{2}, FloatData: []float32{1}},
+			"float_data has 1 elements, want 2"},
 		{"empty with data", &TensorProto{DataType: 1, Dims: []int64{0}, RawData: four}, "raw_data has 4 bytes, want 0"},
-		{"empty with typed data", &TensorProto{DataType: 1, Dims: []int64{0}, FloatData: []float32{1}}, "float_data has 1 elements, want 0"},
+		{"empty with typed data", &TensorProto{DataType: 1, Dims: []int64{0}, FloatData: []float32{1}},
+			"float_data has 1 elements, want 0"},
 		{"float16 bits", &TensorProto{DataType: 10, Int32Data: []int32{70000}}, "int32_data[0] is 70000, want 0..65535"},
 		{"int8 range", &TensorProto{DataType: 3, Int32Data: []int32{200}}, "want -128..127"},
 		{"bool range", &TensorProto{DataType: 9, Int32Data: []int32{2}}, "want 0..1"},
 		{"uint32 range", &TensorProto{DataType: 12, Uint64Data: []uint64{1 << 32}}, "want 0..4294967295"},
 		{"external", &TensorProto{DataType: 1, DataLocation: TensorProto_EXTERNAL,
-			ExternalData: []*StringStringEntryProto{{Key: "location", Value: "../w\x1b"}}}, `in another file, "../w\x1b"`},
+			ExternalData: []*StringStringEntryProto{{Key: "location", Value: "../w\x1b"}}},
+			`in another file, "../w\x1b"`},
 		{"external entries alone", &TensorProto{DataType: 1, RawData: four,
 			ExternalData: []*StringStringEntryProto{{Key: "offset", Value: "0"}}}, "another file"},
 	}
@@ -135,7 +143,8 @@ func TestTensorFromProtoRefuses(t *testing.T) {
 			if !errors.As(err, &typed) {
 				t.Fatalf("error %v, want an *Error", err)
 			}
-			if !strings.Contains(err.Error(), test.want) || test.in != nil && !strings.Contains(err.Error(), `tensor "w\n"`) {
+			if !strings.Contains(err.Error(), test.want) || test.in != nil && !strings.Contains(err.Error(),
+				`tensor "w\n"`) {
 				t.Errorf("error %q does not say %q and the quoted name", err, test.want)
 			}
 		})

@@ -13,7 +13,8 @@ import (
 // limit of Decode, and returns its name and value. Errors are *Error.
 func DecodeTensor(data []byte) (string, *tensor.Tensor, error) {
 	if len(data) > maxFile {
-		return "", nil, &Error{Offset: -1, Found: fmt.Sprintf("the file has %d bytes", len(data)), Allowed: fmt.Sprintf("at most %d", maxFile)}
+		return "", nil, &Error{Offset: -1, Found: fmt.Sprintf("the file has %d bytes", len(data)),
+			Allowed: fmt.Sprintf("at most %d", maxFile)}
 	}
 	descriptor := (*TensorProto)(nil).ProtoReflect().Descriptor()
 	s := &scanner{data: data, budget: memoryRatio*int64(len(data)) + memoryBase}

@@ -123,7 +123,8 @@ func sizes() []size {
 		{B: 1, T: 1, S: 1, D: 1, Heads: 1, Window: 1, Kernel: [2]int{1, 1}, Grid: [2]int{1, 1}},
 		{B: 2, T: 2, S: 3, D: 2, Heads: 1, Window: 2, Kernel: [2]int{2, 3}, Grid: [2]int{1, 2}},
 		{B: 2, T: 13, S: 17, D: 6, Heads: 3, Window: 5, Kernel: [2]int{3, 3}, Grid: [2]int{5, 7}},
-		{B: 1, T: 31, S: 5, D: 4, Heads: 4, Window: 40, Kernel: [2]int{9, 31}, Grid: [2]int{7, 3}}, // windows larger than the sequence
+		// Windows larger than the sequence.
+		{B: 1, T: 31, S: 5, D: 4, Heads: 4, Window: 40, Kernel: [2]int{9, 31}, Grid: [2]int{7, 3}},
 		{B: 3, T: 19, S: 23, D: 67, Heads: 67, Window: 7, Kernel: [2]int{4, 2}, Grid: [2]int{13, 1}},
 		{B: 1, T: 300, S: 130, D: 2, Heads: 1, Window: 11, Kernel: [2]int{5, 7}, Grid: [2]int{16, 17}},
 	}
@@ -203,6 +204,26 @@ func TestAccuracyBeyondFloat64(t *testing.T) {
 						})
 					}
 				}
+			}
+		}
+	}
+}
+
+// Small random sizes in random regimes: kernels, windows, pads and grids in every position to each other.
+func TestAccuracyRandomShapes(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 41))
+	for _, def := range ops.All() {
+		for i := range 1000 {
+			heads := 1 + rng.IntN(3)
+			sz := size{B: 1 + rng.IntN(2), T: 1 + rng.IntN(12), S: rng.IntN(12), D: heads * (1 + rng.IntN(3)), Heads: heads,
+				Window: 1 + rng.IntN(15), Kernel: [2]int{1 + rng.IntN(6), 1 + rng.IntN(6)}, Grid: [2]int{1 + rng.IntN(5), 1 + rng.IntN(5)}}
+			dtype, r := ops.Types()[rng.IntN(3)], regimes()[rng.IntN(len(regimes()))]
+			p := newProblem(def.Name, sz, rng.IntN(2) == 1, ops.GateAbsent, rng)
+			r.edit(p, dtype, rng)
+			inputs := p.tensors(t, dtype)
+			p.compare(t, inputs, p.runOn(t, inputs, 1), p.truth(t, inputs))
+			if t.Failed() {
+				t.Fatalf("%s problem %d: %s, %s, %v, %s", def.Name, i, sz, dtype, p.attrs, r.name)
 			}
 		}
 	}

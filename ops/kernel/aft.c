@@ -138,10 +138,12 @@ static int check_type(const aft_call *call, int i, char *message) {
     return aft_fail(call, message, "input \"%s\": is %s, want int64", port->name, type_name(dtype));
   }
   if (float_index(dtype) < 0) {
-    return aft_fail(call, message, "input \"%s\": is %s, want float32, float16 or float64", port->name, type_name(dtype));
+    return aft_fail(call, message, "input \"%s\": is %s, want float32, float16 or float64", port->name,
+                    type_name(dtype));
   }
   if (dtype != first) {
-    return aft_fail(call, message, "input \"%s\": is %s, but Q is %s", port->name, type_name(dtype), type_name(first));
+    return aft_fail(call, message, "input \"%s\": is %s, but Q is %s", port->name, type_name(dtype),
+                    type_name(first));
   }
   return AFT_OK;
 }
@@ -158,15 +160,15 @@ static int check_size(const aft_call *call, int i, char *message) {
     if (d == 0) {
       empty = 1;
     } else if (n > limit / d) {
-      return aft_fail(call, message, "input \"%s\": has shape %s, more elements than memory can hold", call->op->in[i].name,
-                      shape_of(t).text);
+      return aft_fail(call, message, "input \"%s\": has shape %s, more elements than memory can hold",
+                      call->op->in[i].name, shape_of(t).text);
     } else {
       n *= d;
     }
   }
   if (!empty && n > limit / element_size(t->dtype)) {
-    return aft_fail(call, message, "input \"%s\": has shape %s, more bytes than memory can hold", call->op->in[i].name,
-                    shape_of(t).text);
+    return aft_fail(call, message, "input \"%s\": has shape %s, more bytes than memory can hold",
+                    call->op->in[i].name, shape_of(t).text);
   }
   return AFT_OK;
 }
@@ -178,16 +180,20 @@ static int check_dims(const aft_call *call, int i, aft_dims *dims, char *message
   const char *name = call->op->in[i].name;
   int rank = 0;
   while (rank < AFT_MAX_RANK && letters[rank] != NULL) rank++;
-  if (t->rank != rank) return aft_fail(call, message, "input \"%s\": has rank %d, want rank %d", name, (int)t->rank, rank);
+  if (t->rank != rank) {
+    return aft_fail(call, message, "input \"%s\": has rank %d, want rank %d", name, (int)t->rank, rank);
+  }
   for (int axis = 0; axis < rank; axis++) {
     const char *letter = letters[axis];
     int64_t size = t->dims[axis];
-    if (size < 0) return aft_fail(call, message, "input \"%s\": has shape %s, want dimensions >= 0", name, shape_of(t).text);
+    if (size < 0) {
+      return aft_fail(call, message, "input \"%s\": has shape %s, want dimensions >= 0", name, shape_of(t).text);
+    }
     if (letter[0] < 'A' || letter[0] > 'Z' || letter[1] != 0) continue;
     int64_t *known = &dims->size[letter[0] - 'A'];
     if (*known >= 0 && *known != size) {
-      return aft_fail(call, message, "input \"%s\": has shape %s, want %s = %" PRId64 " at axis %d", name, shape_of(t).text,
-                      letter, *known, axis);
+      return aft_fail(call, message, "input \"%s\": has shape %s, want %s = %" PRId64 " at axis %d", name,
+                      shape_of(t).text, letter, *known, axis);
     }
     *known = size;
   }
@@ -202,7 +208,8 @@ int aft_check_call(const aft_call *call, aft_dims *dims, char *message) {
   }
   if (a->gate < AFT_GATE_SIGMOID || a->gate > AFT_GATE_ABSENT) {
     return aft_fail(call, message,
-                    "attribute \"gate\": is %" PRId64 ", want 0 (sigmoid), 1 (tanh), 2 (identity) or 3 (absent)", a->gate);
+                    "attribute \"gate\": is %" PRId64 ", want 0 (sigmoid), 1 (tanh), 2 (identity) or 3 (absent)",
+                    a->gate);
   }
   if (call->n_in != call->op->n_in) {
     return aft_fail(call, message, "has %d inputs, want %d", (int)call->n_in, (int)call->op->n_in);
@@ -218,25 +225,27 @@ int aft_check_call(const aft_call *call, aft_dims *dims, char *message) {
 int aft_at_least(const aft_call *call, int i, int axis, int64_t n, const char *what, char *message) {
   const aft_tensor *t = &call->in[i];
   if (t->dims[axis] >= n) return AFT_OK;
-  return aft_fail(call, message, "input \"%s\": has shape %s, want at least %s = %" PRId64 " at axis %d", call->op->in[i].name,
-                  shape_of(t).text, what, n, axis);
+  return aft_fail(call, message, "input \"%s\": has shape %s, want at least %s = %" PRId64 " at axis %d",
+                  call->op->in[i].name, shape_of(t).text, what, n, axis);
 }
 
 int aft_exactly(const aft_call *call, int i, int axis, int64_t n, const char *what, char *message) {
   const aft_tensor *t = &call->in[i];
   if (t->dims[axis] == n) return AFT_OK;
-  return aft_fail(call, message, "input \"%s\": has shape %s, want %s = %" PRId64 " at axis %d", call->op->in[i].name,
-                  shape_of(t).text, what, n, axis);
+  return aft_fail(call, message, "input \"%s\": has shape %s, want %s = %" PRId64 " at axis %d",
+                  call->op->in[i].name, shape_of(t).text, what, n, axis);
 }
 
-int aft_within(const aft_call *call, const char *name, int64_t value, int64_t lo, int64_t hi, const char *what, char *message) {
+int aft_within(const aft_call *call, const char *name, int64_t value, int64_t lo, int64_t hi, const char *what,
+               char *message) {
   if (value >= lo && value <= hi) return AFT_OK;
-  return aft_fail(call, message, "attribute \"%s\": is %" PRId64 ", want %" PRId64 "..%" PRId64 " (%s)", name, value, lo, hi,
-                  what);
+  return aft_fail(call, message, "attribute \"%s\": is %" PRId64 ", want %" PRId64 "..%" PRId64 " (%s)", name, value, lo,
+                  hi, what);
 }
 
 int aft_fail_causal(const aft_call *call, int64_t s, int64_t t, char *message) {
-  return aft_fail(call, message, "input \"K\": has %" PRId64 " positions, want S = T = %" PRId64 " because causal is 1", s, t);
+  return aft_fail(call, message, "input \"K\": has %" PRId64 " positions, want S = T = %" PRId64 " because causal is 1",
+                  s, t);
 }
 
 int aft_check_heads(const aft_call *call, const aft_dims *dims, char *message) {
@@ -267,7 +276,8 @@ static void run_one(void *arg, size_t i) {
   r->fn(r->arg, r->first + i, r->scratch + i * r->doubles);
 }
 
-int aft_tasks(const aft_host *host, void (*fn)(void *arg, size_t i, double *scratch), void *arg, size_t n, size_t doubles) {
+int aft_tasks(const aft_host *host, void (*fn)(void *arg, size_t i, double *scratch), void *arg, size_t n,
+              size_t doubles) {
   if (n == 0) return AFT_OK;
   doubles = aft_mul(aft_add(doubles, 7) / 8, 8); /* whole cache lines: tasks do not share one */
   size_t bytes = aft_mul(doubles, sizeof(double)), slots = n;

@@ -6,7 +6,7 @@
 
 #include "aft_window.h"
 
-/* Reads the grid. W has at least one tap, so h and w say whether T is 0. */
+/* (h, w), from wherever the data stands. */
 static void read_grid(const aft_call *call, int64_t grid[2]) { memcpy(grid, call->in[4].data, 2 * sizeof *grid); }
 
 static int check_grid(const aft_call *call, int64_t t, char *message) {
@@ -17,7 +17,8 @@ static int check_grid(const aft_call *call, int64_t t, char *message) {
   int empty = h == 0 || w == 0;
   if (h >= 0 && w >= 0 && empty == (t == 0) && (empty || (t % w == 0 && t / w == h))) return AFT_OK;
   return aft_fail(call, message,
-                  "input \"grid\": is (%" PRId64 ",%" PRId64 "), want two numbers >= 0 whose product is T = %" PRId64, h, w, t);
+                  "input \"grid\": is (%" PRId64 ",%" PRId64 "), want two numbers >= 0 whose product is T = %" PRId64,
+                  h, w, t);
 }
 
 int aft_conv2d_check(const aft_call *call, char *message) {

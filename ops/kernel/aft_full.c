@@ -58,8 +58,8 @@ static double exact(const full_job *job, const aft_block *block, const aft_chann
 }
 
 /* Adds the terms of sources first..first+n-1, which stand in `terms`, to [num | den] of row t. */
-static void add_sources(const full_job *job, size_t t, double bias, size_t first, size_t n, const double *terms, size_t width,
-                        double *sums) {
+static void add_sources(const full_job *job, size_t t, double bias, size_t first, size_t n, const double *terms,
+                        size_t width, double *sums) {
   double w[AFT_RUN];
   size_t count = visible(job, t);
   if (count <= first) return;
@@ -83,7 +83,8 @@ static void run_task(void *arg, size_t i, double *scratch) {
   const full_job *job = arg;
   size_t row_block = i % job->row_blocks, lane_block = i / job->row_blocks % job->lane_blocks;
   size_t t0 = row_block * ROWS, rows = aft_min(ROWS, job->t - t0), first = lane_block * AFT_LANES;
-  aft_block block = aft_block_of(job->call, i / job->row_blocks / job->lane_blocks, first, aft_min(AFT_LANES, job->d - first));
+  size_t batch = i / job->row_blocks / job->lane_blocks;
+  aft_block block = aft_block_of(job->call, batch, first, aft_min(AFT_LANES, job->d - first));
   size_t width = 2 * block.n, upto = visible(job, t0 + rows - 1);
   double *terms = scratch, *sums = scratch + AFT_RUN * width, bias[ROWS];
   aft_channel ch[AFT_LANES];

@@ -113,7 +113,8 @@ static inline void aft_finish(const aft_call *call, void *out, size_t i, double 
 /* Runs fn(arg, i, scratch) for i = 0..n-1 on the host's threads, each with scratch of its own: `doubles` doubles, not
  * cleared. Memory is taken here, in the calling thread, for so many tasks at a time as fit a fixed budget; neither the
  * split nor the budget looks at the number of threads, so the bits do not either. AFT_OK or AFT_NO_MEMORY. */
-int aft_tasks(const aft_host *host, void (*fn)(void *arg, size_t i, double *scratch), void *arg, size_t n, size_t doubles);
+int aft_tasks(const aft_host *host, void (*fn)(void *arg, size_t i, double *scratch), void *arg, size_t n,
+              size_t doubles);
 
 /* a * b and a + b for sizes of scratch; SIZE_MAX, which no allocator has, where they overflow. */
 static inline size_t aft_mul(size_t a, size_t b) { return b != 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b; }
@@ -143,7 +144,8 @@ int aft_at_least(const aft_call *call, int i, int axis, int64_t n, const char *w
 int aft_exactly(const aft_call *call, int i, int axis, int64_t n, const char *what, char *message);
 
 /* An attribute's value must lie in lo..hi. */
-int aft_within(const aft_call *call, const char *name, int64_t value, int64_t lo, int64_t hi, const char *what, char *message);
+int aft_within(const aft_call *call, const char *name, int64_t value, int64_t lo, int64_t hi, const char *what,
+               char *message);
 
 /* The message of a causal call whose S is not T. */
 int aft_fail_causal(const aft_call *call, int64_t s, int64_t t, char *message);
@@ -177,8 +179,8 @@ static inline void aft_sums_add(double *restrict hi, double *restrict lo, const 
 }
 
 /* acc[j] += sum_i weight[i] * rows[i*n + j]: n values (at most 2*AFT_LANES) of `count` consecutive rows. */
-static inline void aft_weigh(double *restrict acc, const double *restrict weight, const double *restrict rows, size_t count,
-                             size_t n) {
+static inline void aft_weigh(double *restrict acc, const double *restrict weight, const double *restrict rows,
+                             size_t count, size_t n) {
   double run[2 * AFT_LANES];
   while (count > 0) {
     size_t m = aft_min(count, AFT_RUN), i = 0;
@@ -236,6 +238,10 @@ static inline aft_logit aft_logit_of(double k, double w) {
   return l;
 }
 
+/* exp(x), without the way through the library's underflow where the result is 0 anyway: most terms of a lane that needs
+ * the exact path are that far from the largest. */
+static inline double aft_exp(double x) { return x < -746 ? 0 : exp(x); }
+
 /* a - b in full, not halved; +Inf where b is the logit of nothing. */
 static inline double aft_logit_minus(aft_logit a, aft_logit b) { return 2 * ((a.hi - b.hi) + (a.lo - b.lo)); }
 
@@ -258,7 +264,7 @@ static inline void aft_lse_add(aft_lse *s, aft_logit l, double num, double den) 
   }
   double x = aft_logit_minus(l, s->scale);
   if (x > 64) {
-    double f = exp(-x);
+    double f = aft_exp(-x);
     s->num.hi *= f;
     s->num.lo *= f;
     s->den.hi *= f;
@@ -266,7 +272,7 @@ static inline void aft_lse_add(aft_lse *s, aft_logit l, double num, double den) 
     s->scale = l;
     x = 0;
   }
-  double e = exp(x);
+  double e = aft_exp(x);
   aft_sum_add(&s->num, e * num);
   aft_sum_add(&s->den, e * den);
 }

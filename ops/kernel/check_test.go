@@ -33,8 +33,8 @@ func TestCheckAgreesWithTheDeclaration(t *testing.T) {
 		rng := rand.New(rand.NewPCG(5, 29))
 		verdicts := map[bool]int{}
 		for range 20000 {
-			sz := size{B: rng.IntN(3), T: rng.IntN(4), S: rng.IntN(4), D: 2 * rng.IntN(3), Heads: 1 + rng.IntN(2), Window: 1 + rng.IntN(3),
-				Kernel: [2]int{1 + rng.IntN(3), 1 + rng.IntN(3)}, Grid: [2]int{rng.IntN(3), rng.IntN(3)}}
+			sz := size{B: rng.IntN(3), T: rng.IntN(4), S: rng.IntN(4), D: 2 * rng.IntN(3), Heads: 1 + rng.IntN(2),
+				Window: 1 + rng.IntN(3), Kernel: [2]int{1 + rng.IntN(3), 1 + rng.IntN(3)}, Grid: [2]int{rng.IntN(3), rng.IntN(3)}}
 			attrs, inputs := randomCall(def.Name, sz, rng)
 			for range rng.IntN(4) {
 				inputs = spoil(attrs, inputs, rng)
@@ -153,7 +153,7 @@ func TestCheckGridOverflow(t *testing.T) {
 	if err := check("AFTConv2D", attrs, inputs); err != nil {
 		t.Error(err)
 	}
-	for _, grid := range [][]int64{{rows, rows}, {1 << 31, 1<<33 + 4}, {-rows, -1}, {math.MinInt64, 2}, {math.MaxInt64, math.MaxInt64}} {
+	for _, grid := range [][]int64{{rows, rows}, {1 << 31, 1<<33 + 4}, {-rows, -1}, {math.MinInt64, 2}, {math.MaxInt64, 2}} {
 		inputs[4].Values = grid
 		if err := check("AFTConv2D", attrs, inputs); err == nil || !strings.Contains(err.Error(), `"grid"`) {
 			t.Errorf("grid %v: error %v, want one that names the grid", grid, err)
@@ -173,11 +173,15 @@ func TestRunRefuses(t *testing.T) {
 		return p, inputs, y
 	}
 	before := Calls()
+	type edit = func(p *problem, in []*tensor.Tensor, y *tensor.Tensor) []*tensor.Tensor
 	for name, c := range map[string]struct {
-		edit func(p *problem, inputs []*tensor.Tensor, y *tensor.Tensor) []*tensor.Tensor
+		edit edit
 		want string
 	}{
-		"operator": {func(p *problem, in []*tensor.Tensor, _ *tensor.Tensor) []*tensor.Tensor { p.op = "AFTOther"; return in }, "no such operator"},
+		"operator": {func(p *problem, in []*tensor.Tensor, _ *tensor.Tensor) []*tensor.Tensor {
+			p.op = "AFTOther"
+			return in
+		}, "no such operator"},
 		"short input": {func(_ *problem, in []*tensor.Tensor, _ *tensor.Tensor) []*tensor.Tensor {
 			in[1].Data = in[1].Data[:20]
 			return in
@@ -194,8 +198,12 @@ func TestRunRefuses(t *testing.T) {
 			y.Shape = []int{1, 6}
 			return in
 		}, "want the type and shape of Q"},
-		"no inputs":   {func(_ *problem, _ []*tensor.Tensor, _ *tensor.Tensor) []*tensor.Tensor { return nil }, "has 0 inputs, want 3"},
-		"nine inputs": {func(_ *problem, in []*tensor.Tensor, _ *tensor.Tensor) []*tensor.Tensor { return slices.Repeat(in, 3) }, "has 9 inputs, want 3"},
+		"no inputs": {func(*problem, []*tensor.Tensor, *tensor.Tensor) []*tensor.Tensor {
+			return nil
+		}, "has 0 inputs, want 3"},
+		"nine inputs": {func(_ *problem, in []*tensor.Tensor, _ *tensor.Tensor) []*tensor.Tensor {
+			return slices.Repeat(in, 3)
+		}, "has 9 inputs, want 3"},
 	} {
 		p, inputs, y := good()
 		inputs = c.edit(p, inputs, y)
@@ -228,11 +236,13 @@ func TestTable(t *testing.T) {
 			t.Errorf("operator %d is %q, want %q", i, got, def.Name)
 		}
 		if int(entry.n_in) != len(def.Inputs) || int(entry.n_attrs) != len(def.Attrs) {
-			t.Fatalf("%s: %d inputs and %d attributes, want %d and %d", def.Name, entry.n_in, entry.n_attrs, len(def.Inputs), len(def.Attrs))
+			t.Fatalf("%s: %d inputs and %d attributes, want %d and %d", def.Name, entry.n_in, entry.n_attrs,
+				len(def.Inputs), len(def.Attrs))
 		}
 		for j, port := range def.Inputs {
-			if got := text(unsafe.Pointer(entry.in[j].name)); got != port.Name || (entry.in[j].is_int64 != 0) != (port.Type == ops.Int64) {
-				t.Errorf("%s: input %d is %q (int64: %d), want %q %s", def.Name, j, got, entry.in[j].is_int64, port.Name, port.Type)
+			in := entry.in[j]
+			if got := text(unsafe.Pointer(in.name)); got != port.Name || (in.is_int64 != 0) != (port.Type == ops.Int64) {
+				t.Errorf("%s: input %d is %q (int64: %d), want %q %s", def.Name, j, got, in.is_int64, port.Name, port.Type)
 			}
 		}
 		offsets := map[uint64]bool{}

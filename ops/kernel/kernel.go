@@ -45,7 +45,8 @@ func checkBytes(op, name string, t *tensor.Tensor) error {
 		return fmt.Errorf("%s: %s: %w", op, name, err)
 	}
 	if n != len(t.Data) {
-		return fmt.Errorf("%s: %s: %s %s takes %d bytes, got %d", op, name, t.DType, tensor.FormatShape(t.Shape), n, len(t.Data))
+		return fmt.Errorf("%s: %s: %s %s takes %d bytes, got %d", op, name,
+			t.DType, tensor.FormatShape(t.Shape), n, len(t.Data))
 	}
 	return nil
 }

@@ -2,6 +2,10 @@
 
 package kernel
 
+// -std=c11, not gnu11: GCC then rounds a product before it adds it, on every machine. -ffast-math is out of the question:
+// NaN and infinities are part of the operators' meaning, and a library built with it changes how the whole process
+// rounds.
+
 /*
 #cgo CFLAGS: -std=c11 -O3 -Wall -Wextra -Wvla
 #cgo LDFLAGS: -lm -lpthread

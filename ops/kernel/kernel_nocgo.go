@@ -12,7 +12,8 @@ import (
 
 // Available says why the kernels cannot run in this build.
 func Available() error {
-	return errors.New("this program was built without its C kernels (CGO_ENABLED=0): build it with CGO_ENABLED=1 and a C compiler such as gcc")
+	return errors.New("this program was built without its C kernels (CGO_ENABLED=0): " +
+		"build it with CGO_ENABLED=1 and a C compiler such as gcc")
 }
 
 // Table is nil: there are no kernels in this build.

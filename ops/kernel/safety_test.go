@@ -45,7 +45,8 @@ func TestWritesOnlyItsOutput(t *testing.T) {
 	for _, def := range ops.All() {
 		for _, dtype := range ops.Types() {
 			for _, causal := range []bool{false, true} {
-				p := mixed(def.Name, size{B: 2, T: 9, S: 11, D: 5, Heads: 5, Window: 3, Kernel: [2]int{3, 3}, Grid: [2]int{4, 3}}, causal)
+				sz := size{B: 2, T: 9, S: 11, D: 5, Heads: 5, Window: 3, Kernel: [2]int{3, 3}, Grid: [2]int{4, 3}}
+				p := mixed(def.Name, sz, causal)
 				inputs := p.tensors(t, dtype)
 				want := p.runOn(t, inputs, 1)
 				for offset := range 17 {
@@ -100,7 +101,8 @@ func TestSameBits(t *testing.T) {
 						alone := append([]*tensor.Tensor{}, inputs...)
 						for i, x := range inputs[:3] {
 							n := len(x.Data) / 2
-							alone[i] = &tensor.Tensor{DType: dtype, Shape: append([]int{1}, x.Shape[1:]...), Data: x.Data[entry*n : (entry+1)*n]}
+							shape := append([]int{1}, x.Shape[1:]...)
+							alone[i] = &tensor.Tensor{DType: dtype, Shape: shape, Data: x.Data[entry*n : (entry+1)*n]}
 						}
 						n := len(want.Data) / 2
 						if got := p.runOn(t, alone, 2); !bytes.Equal(got.Data, want.Data[entry*n:(entry+1)*n]) {

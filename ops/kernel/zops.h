@@ -8,7 +8,7 @@
 
 enum { AFT_N_OPS = 5 };
 
-/* The declared dimensions of every input of every operator: a letter, or an expression; NULL past the rank. */
+/* The declared dimensions of every input: a letter, or an expression; NULL past the rank. */
 extern const char *const aft_port_dims[AFT_N_OPS][AFT_MAX_INPUTS][AFT_MAX_RANK];
 
 int aft_full_check(const aft_call *call, char *message);

@@ -59,7 +59,7 @@ func header(defs []*ops.Def) []byte {
 	b.WriteString(generated)
 	b.WriteString("#ifndef AFT_ZOPS_H\n#define AFT_ZOPS_H\n\n#include \"aft.h\"\n\n")
 	fmt.Fprintf(&b, "#define AFT_DOMAIN %q\n\nenum { AFT_N_OPS = %d };\n\n", ops.Domain, len(defs))
-	b.WriteString("/* The declared dimensions of every input of every operator: a letter, or an expression; NULL past the rank. */\n")
+	b.WriteString("/* The declared dimensions of every input: a letter, or an expression; NULL past the rank. */\n")
 	b.WriteString("extern const char *const aft_port_dims[AFT_N_OPS][AFT_MAX_INPUTS][AFT_MAX_RANK];\n\n")
 	for _, d := range defs {
 		fmt.Fprintf(&b, "int %s_check(const aft_call *call, char *message);\n", d.Stem)

@@ -1,0 +1,372 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/aftonnx/aftonnx/export"
+	importer "github.com/aftonnx/aftonnx/import"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ort"
+	"github.com/aftonnx/aftonnx/reference"
+)
+
+// trained is a stack of an AFT-conv, an AFT-local and an AFT-full layer (testdata/README.md).
+var trained = filepath.Join("..", "testdata", "model.bin")
+
+// needRuntime skips a test where ONNX Runtime cannot be used.
+func needRuntime(t *testing.T) {
+	t.Helper()
+	r, err := ort.Open(t.Context(), ort.Options{})
+	if err != nil {
+		t.Skipf("needs ONNX Runtime: %v", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// find returns the row of that name and engine.
+func find(t *testing.T, r *Report, name string, e Engine) *Result {
+	t.Helper()
+	for i := range r.Results {
+		if r.Results[i].Name == name && r.Results[i].Engine == e {
+			return &r.Results[i]
+		}
+	}
+	t.Fatalf("no row %q of engine %s in %+v", name, e, r.Results)
+	return nil
+}
+
+func wantPass(t *testing.T, r *Report) {
+	t.Helper()
+	for _, row := range r.Results {
+		if !row.Pass {
+			t.Errorf("%s %s %s: %s", row.Name, row.Engine, row.DType, row.Problem)
+		}
+	}
+	if !r.Pass {
+		t.Error("the report does not pass")
+	}
+}
+
+// Every golden layer passes on every engine, in every type; and the tolerance is not so wide that it would hide a mistake:
+// the kernels use at least a hundredth of it.
+func TestModel_goldenLayers(t *testing.T) {
+	needRuntime(t)
+	dir, layers := goldenLayers(t)
+	for _, g := range layers {
+		for _, dtype := range []tensor.DType{tensor.Float32, tensor.Float16, tensor.Float64} {
+			t.Run(g.ID+" "+dtype.String(), func(t *testing.T) {
+				r, err := Model(t.Context(), filepath.Join(dir, g.Checkpoint), Options{
+					Import: g.options(t), Export: export.Options{DType: dtype}, Threads: 1,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantPass(t, r)
+				kernel := find(t, r, "y", Kernel)
+				if kernel.Calls == 0 || find(t, r, "y", Portable).Calls != 0 {
+					t.Errorf("%d kernel calls by the kernel engine, %d by the portable one", kernel.Calls, find(t, r, "y", Portable).Calls)
+				}
+				if dtype == tensor.Float32 && kernel.ratio < 0.01 {
+					t.Errorf("the largest error is %.2g of the tolerance: too loose to find anything", kernel.ratio)
+				}
+			})
+		}
+	}
+}
+
+// loadTrained imports and exports the trained stack.
+func loadTrained(t *testing.T, o export.Options) (*reference.Model, *onnxpb.ModelProto) {
+	t.Helper()
+	m, _, err := importer.Load(trained, importer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := export.Model(m, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, p
+}
+
+// writeModel puts a model into a file of its own.
+func writeModel(t *testing.T, p *onnxpb.ModelProto) string {
+	t.Helper()
+	data, err := onnxpb.Encode(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "model.onnx")
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// mutate returns a copy of p in which one element of an initialiser is larger by 1e-3.
+func mutate(t *testing.T, p *onnxpb.ModelProto, name string, element int) *onnxpb.ModelProto {
+	t.Helper()
+	c, ok := proto.Clone(p).(*onnxpb.ModelProto)
+	if !ok {
+		t.Fatal("cannot copy the model")
+	}
+	for i, init := range c.Graph.Initializer {
+		if init.GetName() != name {
+			continue
+		}
+		v, err := onnxpb.TensorFromProto(init)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values := v.Float64s()
+		values[element] += 1e-3
+		if v, err = tensor.FromFloat64s(v.DType, v.Shape, values); err != nil {
+			t.Fatal(err)
+		}
+		c.Graph.Initializer[i] = onnxpb.TensorToProto(name, v)
+		return c
+	}
+	t.Fatalf("no initialiser %q", name)
+	return nil
+}
+
+// One weight that is off by 1e-3, whichever it is, fails the verification of an export and that of a file against its
+// checkpoint.
+func TestModel_mutatedWeight(t *testing.T) {
+	exact, p := loadTrained(t, export.Options{})
+	for _, init := range p.Graph.Initializer {
+		t.Run(init.GetName(), func(t *testing.T) {
+			path := writeModel(t, mutate(t, p, init.GetName(), 1))
+			r, err := Model(t.Context(), path, Options{Engines: []Engine{Native}, Source: exact, Sequence: 5})
+			if err != nil {
+				t.Fatal(err)
+			}
+			row := find(t, r, "weights", Reference)
+			if r.Pass || row.Pass || !strings.Contains(row.Problem, init.GetName()+": element [") {
+				t.Errorf("export: pass %v, problem %q, want one that names the weight", r.Pass, row.Problem)
+			}
+			r, err = Model(t.Context(), trained, Options{Engines: []Engine{Native}, Other: path, Sequence: 5})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if row := find(t, r, "other weights", Reference); r.Pass || row.Pass {
+				t.Errorf("against the checkpoint: pass %v, problem %q", r.Pass, row.Problem)
+			}
+		})
+	}
+}
+
+// The outputs alone show a changed weight too, on every engine, and the first layer that differs is named. (A constant
+// added to the bias of K cancels in the softmax; every other weight shows.)
+func TestModel_locatesLayer(t *testing.T) {
+	needRuntime(t)
+	_, p := loadTrained(t, export.Options{})
+	for _, weight := range []string{"layers.0.w", "layers.1.q.weight", "layers.1.v.bias", "layers.2.out.weight"} {
+		t.Run(weight, func(t *testing.T) {
+			path := writeModel(t, mutate(t, p, weight, 1))
+			r, err := Model(t.Context(), trained, Options{Other: path, Threads: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range []Engine{Kernel, Portable, Native} {
+				row := find(t, r, "other y", e)
+				if row.Pass || row.Worst == nil || row.Worst.Ratio() <= 1 {
+					t.Errorf("%s: passes", e)
+				}
+				layer := weight[:len("layers.N")]
+				if weight != "layers.2.out.weight" && !strings.HasPrefix(row.Located, layer+".") {
+					t.Errorf("%s: located %q, want a value of %s", e, row.Located, layer)
+				}
+				if first := find(t, r, "y", e); !first.Pass {
+					t.Errorf("%s: the checkpoint's own export fails: %s", e, first.Problem)
+				}
+			}
+		})
+	}
+}
+
+// A second model of another type passes within what rounding its weights and inputs explains, and not by much more.
+func TestModel_otherType(t *testing.T) {
+	needRuntime(t)
+	for _, test := range []struct{ first, second tensor.DType }{
+		{tensor.Float32, tensor.Float16}, {tensor.Float16, tensor.Float32},
+		{tensor.Float64, tensor.Float32}, {tensor.Float32, tensor.Float64},
+	} {
+		t.Run(fmt.Sprintf("%s and %s", test.first, test.second), func(t *testing.T) {
+			_, first := loadTrained(t, export.Options{DType: test.first})
+			_, second := loadTrained(t, export.Options{DType: test.second, Flatten: true})
+			r, err := Model(t.Context(), writeModel(t, first), Options{Other: writeModel(t, second), Threads: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantPass(t, r)
+			if row := find(t, r, "other y", Kernel); row.ratio < 0.01 || row.Calls != 0 {
+				t.Errorf("a flattened model used %.2g of its tolerance and called %d kernels", row.ratio, row.Calls)
+			}
+		})
+	}
+}
+
+// A model that says it comes from elsewhere is held against the native engine.
+func TestModel_foreign(t *testing.T) {
+	needRuntime(t)
+	_, p := loadTrained(t, export.Options{Flatten: true})
+	p.ProducerName, p.MetadataProps = "somebody", nil
+	r, err := Model(t.Context(), writeModel(t, p), Options{Sequence: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPass(t, r)
+	if !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, "native engine") }) {
+		t.Errorf("notes %q do not say what the truth is", r.Notes)
+	}
+	if len(r.Results) != 2 {
+		t.Errorf("%d rows, want those of kernel and portable: native is the truth", len(r.Results))
+	}
+}
+
+// Without ONNX Runtime the other engines are compared, and the report knows what is missing and why.
+func TestModel_withoutRuntime(t *testing.T) {
+	gone := errors.New("no library")
+	open := func(context.Context) (*ort.Runtime, error) { return nil, gone }
+	r, err := Model(t.Context(), trained, Options{Open: open})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPass(t, r)
+	if !errors.Is(r.Missing(), gone) {
+		t.Errorf("missing: %v, want the opener's error", r.Missing())
+	}
+	r, err = Model(t.Context(), trained, Options{Open: open, Engines: []Engine{Native}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Missing() != nil {
+		t.Errorf("missing: %v, although the engines that were asked for are there", r.Missing())
+	}
+	r, err = Model(t.Context(), trained, Options{Engines: []Engine{Reference}})
+	if err != nil || r.Pass {
+		t.Errorf("pass %v, error %v: nothing was compared", r.Pass, err)
+	}
+}
+
+func TestModel_errors(t *testing.T) {
+	dir := t.TempDir()
+	words := filepath.Join(dir, "words.pt")
+	if err := os.WriteFile(words, []byte("these are words"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	yes := true
+	_, p := loadTrained(t, export.Options{})
+	exported := writeModel(t, p)
+	wrong, err := tensor.FromFloat64s(tensor.Float32, []int{1, 2, 3}, make([]float64, 6))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, path, want string
+		o                Options
+	}{
+		{"not there", filepath.Join(dir, "nowhere"), "nowhere", Options{}},
+		{"a folder", dir, "directory", Options{}},
+		{"words", words, "words.pt", Options{}},
+		{"a flag a model needs not", exported, "--causal", Options{Import: importer.Options{Causal: &yes}}},
+		{"inputs of another shape", exported, "reference", Options{Inputs: map[string]*tensor.Tensor{"x": wrong}}},
+		{"second model not there", exported, "nowhere", Options{Other: filepath.Join(dir, "nowhere")}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.o.Engines = []Engine{Native}
+			if _, err := Model(t.Context(), test.path, test.o); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one that says %q", err, test.want)
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Model(ctx, exported, Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: error %v", err)
+	}
+}
+
+// The whole operator set passes on every engine, every kernel call is counted, and the report survives JSON.
+func TestOperators(t *testing.T) {
+	needRuntime(t)
+	r, err := Operators(t.Context(), Options{Quick: testing.Short()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPass(t, r)
+	if len(r.Results) != 5*3*3 {
+		t.Errorf("%d rows, want 5 operators x 3 types x 3 engines", len(r.Results))
+	}
+	for _, row := range r.Results {
+		switch {
+		case row.Engine == Kernel && row.Calls != uint64(row.Cases):
+			t.Errorf("%s %s: %d kernel calls in %d cases", row.Name, row.DType, row.Calls, row.Cases)
+		case row.Engine != Kernel && row.Calls != 0:
+			t.Errorf("%s %s %s: %d kernel calls, want none", row.Name, row.DType, row.Engine, row.Calls)
+		case row.Finite > row.Cases/2:
+			t.Errorf("%s %s %s: %d of %d cases only had to be finite", row.Name, row.DType, row.Engine, row.Finite, row.Cases)
+		}
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if back.Schema != Schema || len(back.Results) != len(r.Results) || back.Results[0].MaxAbs != r.Results[0].MaxAbs {
+		t.Errorf("the report came back from JSON as %+v", back)
+	}
+}
+
+// Rows that break each rule fail, and say where.
+func TestResult_failures(t *testing.T) {
+	want := tensor.Array{Shape: []int{1, 1, 2}, Data: []float64{1, 2}}
+	l := limit{tolerance: []float64{0.1, 0.1}, scale: []float64{2, 2}}
+	for name, test := range map[string]struct {
+		got     []float64
+		shape   []int
+		finite  bool
+		calls   uint64
+		problem string
+	}{
+		"good":           {got: []float64{1, 2.05}, calls: 1},
+		"off":            {got: []float64{1, 2.5}, calls: 1, problem: "element [0 0 1] is 2.5, want 2"},
+		"not a number":   {got: []float64{math.NaN(), 2}, calls: 1, problem: "element [0 0 0] is NaN, want 1"},
+		"shape":          {got: []float64{1, 2}, shape: []int{2}, calls: 1, problem: "shape (2), want (1,1,2)"},
+		"finite":         {got: []float64{50, -50}, finite: true, calls: 1},
+		"infinite":       {got: []float64{50, math.Inf(1)}, finite: true, calls: 1, problem: "want a finite number"},
+		"no kernel call": {got: []float64{1, 2}, problem: "0 kernel calls counted, want 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			row := Result{Pass: true}
+			shape := test.shape
+			if shape == nil {
+				shape = want.Shape
+			}
+			of := l
+			of.finiteOnly = test.finite
+			row.add("case", test.got, shape, want, of)
+			row.countCalls("case", test.calls, 1)
+			if row.Pass != (test.problem == "") || !strings.Contains(row.Problem, test.problem) {
+				t.Errorf("pass %v, problem %q, want %q", row.Pass, row.Problem, test.problem)
+			}
+		})
+	}
+}
