@@ -222,15 +222,15 @@ func TestCancellation(t *testing.T) {
 
 // TestLostInRounding: a bias that vanishes in K+W still decides between equal keys. exp(1e10) leaves nothing of the other.
 func TestLostInRounding(t *testing.T) {
-	q := reference.Array{Shape: []int{1, 1, 1}, Data: []float64{0}}
-	k := reference.Array{Shape: []int{1, 2, 1}, Data: []float64{1e30, 1e30}}
-	v := reference.Array{Shape: []int{1, 2, 1}, Data: []float64{3, 5}}
+	q := Array{Shape: []int{1, 1, 1}, Data: []float64{0}}
+	k := Array{Shape: []int{1, 2, 1}, Data: []float64{1e30, 1e30}}
+	v := Array{Shape: []int{1, 2, 1}, Data: []float64{3, 5}}
 	for _, c := range []struct {
 		w    []float64
 		want float64
 	}{{[]float64{1e10, 0}, 3}, {[]float64{0, 1e10}, 5}, {[]float64{-1e10, 0}, 5}, {[]float64{7, 7}, 4}} {
-		w := reference.Array{Shape: []int{1, 2}, Data: c.w}
-		y, err := reference.AFTFull(q, k, v, w, reference.Options{Gate: reference.GateAbsent})
+		w := Array{Shape: []int{1, 2}, Data: c.w}
+		y, err := AFTFull(q, k, v, w, Options{Gate: GateAbsent})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,12 +17,12 @@ import (
 //	y_o = sum_i w_oi x_i + b_o, n terms with sum s:
 //	    var y = sum w^2 var x + u^2 (n/6+1) (sum w^2 x^2 + s^2) + u^2 y^2
 //	r = sum_s a_s v_s, a the softmax of k + w:
-//	    var r = sum_s a_s (var k_s (v_s-r)^2 + var v_s) + (c m)^2
+//	    var r = sum_s a_s (var k_s (v_s-r)^2 + var v_s)
 //	a = gate(q) r:
-//	    var a = (gate'(q) r)^2 var q + gate(q)^2 var r
+//	    var a = (gate'(q) r)^2 var q + gate(q)^2 var r + (c m)^2 + u^2 a^2
 //
 // c m is the operator's own tolerance over deviations (16 * 2^-23 * m for a float kernel), so that a layer of nothing but
-// the operator gets exactly that. a_s^2 is bounded by a_s, which lets package reference compute the sums.
+// the operator gets that. a_s^2 is bounded by a_s, which lets package reference compute the sums.
 const deviations = 8
 
 // noise is what one engine's arithmetic adds.
@@ -174,10 +174,10 @@ func (n noise) mix(l *reference.Layer, x signal, grid [2]int) (y signal, beyond 
 	perBatch := len(y.value.Data) / max(y.value.Shape[0], 1)
 	y.variance = make([]float64, len(y.value.Data))
 	for i := range y.variance {
-		own := call.op * m[i/perBatch*channels+i%channels] / deviations
 		gate, slope := gateAndSlope(l.Gate, q.value.Data[i])
-		fromGate, fromRatio := slope*ratio.Data[i], gate
-		y.variance[i] = fromGate*fromGate*q.variance[i] + fromRatio*fromRatio*(variance[i]+own*own) + n.round(y.value.Data[i])
+		own := call.op * m[i/perBatch*channels+i%channels] * max(1, math.Abs(gate)) / deviations
+		fromGate := slope * ratio.Data[i]
+		y.variance[i] = fromGate*fromGate*q.variance[i] + gate*gate*variance[i] + own*own + n.round(y.value.Data[i])
 	}
 	return y, n.body && call.beyondRange(), nil
 }

@@ -12,7 +12,8 @@ import (
 // block is a run of bytes that tensors are views of: a zip record, one storage of a pickle stream, or the data section of
 // a safetensors file.
 type block struct {
-	place    string // for errors, such as `record "archive/data/0"`
+	kind     string // for errors: record, storage or data
+	name     string // of the record or storage
 	off      int64  // in the file
 	size     int64  // of the content
 	stored   int64  // bytes in the file; differs from size when deflated
@@ -23,10 +24,26 @@ type block struct {
 	verified atomic.Bool
 }
 
+// place is where the block is, for errors: `record "archive/data/0"`.
+func (b *block) place() string {
+	if b.name == "" {
+		return b.kind
+	}
+	return b.kind + " " + quote(b.name)
+}
+
+// located puts the block's place on an error of its content.
+func (b *block) located(err error) error {
+	if err == nil {
+		return nil
+	}
+	return at(err, b.place())
+}
+
 // read copies [from, from+len(p)) of the content. The content's checksum is compared before the first bytes are given out:
 // on p itself when p is the whole, else in a pass of its own, once.
 func (b *block) read(src source, p []byte, from int64) error {
-	return at(b.readChecked(src, p, from), b.place)
+	return b.located(b.readChecked(src, p, from))
 }
 
 func (b *block) readChecked(src source, p []byte, from int64) error {
@@ -115,19 +132,19 @@ func (b *block) inflateError(n int64, err error) error {
 func (b *block) text(src source) (string, error) {
 	if b.checksum {
 		if err := b.verify(src); err != nil {
-			return "", at(err, b.place)
+			return "", b.located(err)
 		}
 	}
 	if !b.deflated {
 		s, err := src.readString(b.off, b.size)
-		return s, at(err, b.place)
+		return s, b.located(err)
 	}
 	var s strings.Builder
 	s.Grow(int(b.size))
 	n, err := io.CopyBuffer(onlyWriter{&s}, io.LimitReader(flate.NewReader(src.section(b.off, b.stored)), b.size),
 		make([]byte, 32*kib))
 	if err != nil || n != b.size {
-		return "", at(b.inflateError(n, err), b.place)
+		return "", b.located(b.inflateError(n, err))
 	}
 	return s.String(), nil
 }

@@ -176,7 +176,7 @@ func (r *legacyReader) storage(id storageID) (*storage, error) {
 	}
 	n := int64(id.numel) * size
 	s := &storage{key: id.key, dtype: id.class.dtype, numel: id.numel,
-		block: &block{place: "storage " + quote(id.key), size: n, stored: n, off: -1}}
+		block: &block{kind: "storage", name: id.key, size: n, stored: n, off: -1}}
 	r.storages[id.key] = s
 	return s, nil
 }
@@ -199,7 +199,7 @@ func (r *legacyReader) layOut(keys any) error {
 			return &Error{Place: place, Name: "storage " + quote(key), Found: "a second mention", Allowed: "one"}
 		}
 		if err := r.layOutOne(s); err != nil {
-			return at(err, s.block.place)
+			return s.block.located(err)
 		}
 	}
 	if len(l.items) != len(r.storages) {

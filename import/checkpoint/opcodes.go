@@ -16,7 +16,12 @@ type opcode struct {
 	run  func(m *machine, arg string) error // nil: known, and refused
 }
 
-const opProto = 0x80
+// The opcodes that other code asks for.
+const (
+	opProto      = 0x80
+	opBinGet     = 'h'
+	opLongBinGet = 'j'
+)
 
 var (
 	noArg  = argForm{}
@@ -74,11 +79,11 @@ var opcodes = [256]opcode{
 	0x90: {"ADDITEMS", noArg, (*machine).opAddItems},
 	0x91: {"FROZENSET", noArg, (*machine).opFrozenSet},
 
-	'q':  {"BINPUT", byte1, func(m *machine, arg string) error { return m.put(uint32(littleEndian(arg))) }},
-	'r':  {"LONG_BINPUT", byte4, func(m *machine, arg string) error { return m.put(uint32(littleEndian(arg))) }},
-	0x94: {"MEMOIZE", noArg, func(m *machine, _ string) error { return m.put(uint32(len(m.memo) + len(m.sparse))) }},
-	'h':  {"BINGET", byte1, func(m *machine, arg string) error { return m.get(uint32(littleEndian(arg))) }},
-	'j':  {"LONG_BINGET", byte4, func(m *machine, arg string) error { return m.get(uint32(littleEndian(arg))) }},
+	'q':          {"BINPUT", byte1, (*machine).opPut},
+	'r':          {"LONG_BINPUT", byte4, (*machine).opPut},
+	0x94:         {"MEMOIZE", noArg, (*machine).opMemoize},
+	opBinGet:     {"BINGET", byte1, (*machine).opGet},
+	opLongBinGet: {"LONG_BINGET", byte4, (*machine).opGet},
 
 	'c':  {"GLOBAL", lines2, (*machine).opGlobal},
 	0x93: {"STACK_GLOBAL", noArg, (*machine).opStackGlobal},
@@ -125,7 +130,13 @@ func (m *machine) opStop(string) error {
 	return nil
 }
 
-func (m *machine) pushInt(v int64) error { return m.pushNew(v, boxBytes) }
+// pushInt charges for the box that Go puts a number into; those below 256 are shared.
+func (m *machine) pushInt(v int64) error {
+	if v >= 0 && v < 256 {
+		return m.push(v)
+	}
+	return m.pushNew(v, boxBytes)
+}
 
 // opLong reads a two's complement little-endian integer of any length.
 func (m *machine) opLong(arg string) error {

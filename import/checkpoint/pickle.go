@@ -27,8 +27,7 @@ type machine struct {
 	ops     int
 	stack   []any
 	marks   []int
-	memo    []any
-	sparse  map[uint32]any // memo entries far from the others
+	memo    *memo
 	result  any
 	done    bool
 }
@@ -43,6 +42,10 @@ type storageID struct {
 
 // run interprets the pickle, which must fill the text.
 func (m *machine) run() (any, error) {
+	var err error
+	if m.memo, err = newMemo(m.text, m.budget); err != nil {
+		return nil, at(err, m.record)
+	}
 	for !m.done {
 		if err := m.step(); err != nil {
 			return nil, at(err, m.place())
@@ -203,40 +206,6 @@ func (m *machine) popMark() ([]any, error) {
 	m.marks = m.marks[:len(m.marks)-1]
 	m.stack = m.stack[:from]
 	return items, nil
-}
-
-func (m *machine) put(i uint32) error {
-	v, err := m.top()
-	if err != nil {
-		return err
-	}
-	switch {
-	case uint64(i) < uint64(len(m.memo)):
-		m.memo[i] = v
-	case uint64(i) == uint64(len(m.memo)):
-		if m.memo, err = grow(m.budget, m.memo, 1, anyBytes); err == nil {
-			m.memo = append(m.memo, v)
-		}
-	default:
-		const sparseEntry = 4 * (8 + anyBytes) // a map doubles, and keeps up to half of its places free
-		if err = m.budget.charge(sparseEntry); err == nil {
-			if m.sparse == nil {
-				m.sparse = map[uint32]any{}
-			}
-			m.sparse[i] = v
-		}
-	}
-	return err
-}
-
-func (m *machine) get(i uint32) error {
-	if uint64(i) < uint64(len(m.memo)) {
-		return m.push(m.memo[i])
-	}
-	if v, ok := m.sparse[i]; ok {
-		return m.push(v)
-	}
-	return &Error{Found: fmt.Sprintf("memo entry %d", i), Allowed: "an entry that was stored before"}
 }
 
 // extend appends items to the list on top of the stack.

@@ -72,7 +72,7 @@ func readSafetensors(src source, lim limits, b *budget) (*index, error) {
 	}
 	start := lengthBytes + n
 	h := &headerReader{json: json, lim: lim, budget: b, types: safetensorsTypes(), metaPos: -1,
-		data: &block{place: "data", off: start, size: src.size - start, stored: src.size - start}}
+		data: &block{kind: "data", off: start, size: src.size - start, stored: src.size - start}}
 	h.readField = h.field
 	if err := h.read(); err != nil {
 		return nil, err

@@ -98,7 +98,7 @@ func (v *view) materialise(src source) (*tensor.Tensor, error) {
 	}
 	if v.dtype == tensor.Bool {
 		if i := slices.IndexFunc(data, func(b byte) bool { return b > 1 }); i >= 0 {
-			return nil, &Error{Place: v.block.place, Found: fmt.Sprintf("bool element %d is %d", i, data[i]),
+			return nil, &Error{Place: v.block.place(), Found: fmt.Sprintf("bool element %d is %d", i, data[i]),
 				Allowed: "0 or 1"}
 		}
 	}

@@ -69,7 +69,7 @@ func (d *zipDir) find(name string) (*zipEntry, bool) {
 
 // block gives the content of an entry.
 func (e *zipEntry) block() *block {
-	return &block{place: "record " + quote(e.name), off: e.data, size: e.size, stored: e.stored,
+	return &block{kind: "record", name: e.name, off: e.data, size: e.size, stored: e.stored,
 		deflated: e.method == methodDeflate, checksum: true, crc: e.crc}
 }
 
