@@ -98,11 +98,11 @@ type conv2D struct {
 	b        *builder
 	batch, t size
 	heads    size
-	width    size   // channels of a head
-	h, w     size   // the grid
-	rows     reach  // of the window, at most to its own ends
-	columns  reach  //
-	biases   string // (H, taps of rows, taps of columns)
+	width    size // channels of a head
+	h, w     size // the grid
+
+	rows, columns reach  // of the window
+	biases        string // the window, (H, taps of rows, taps of columns)
 }
 
 // reach is how far the window reaches before and after the position along one axis of the grid.
@@ -110,14 +110,15 @@ type reach struct{ before, after size }
 
 func (b *builder) taps(r reach) size { return b.plus(r.before, b.plus(fixed(1), r.after)) }
 
-// readGrid checks the grid against T.
+// readGrid checks the grid against T, each side alone as well: a product may overflow.
 func (c *conv2D) readGrid() {
 	b := c.b
 	grid := b.expect("grid", fixed(2))
 	h := size{name: b.op("Gather", []string{grid, b.ints(0)})}
-	c.w = size{name: b.op("Gather", []string{grid, b.ints(1)})}
-	valid := b.and(b.less(fixed(-1), h), b.less(fixed(-1), c.w), b.equal(b.times(h, c.w), c.t))
-	c.h = b.require(valid, h)
+	w := size{name: b.op("Gather", []string{grid, b.ints(1)})}
+	end := b.plus(c.t, fixed(1))
+	valid := b.and(b.less(fixed(-1), h), b.less(h, end), b.less(fixed(-1), w), b.less(w, end), b.equal(b.times(h, w), c.t))
+	c.h, c.w = b.require(valid, h), b.require(valid, w)
 }
 
 // readWindow checks W. A causal window has no rows below the position's. Nothing here depends on the grid: with W a
@@ -142,8 +143,8 @@ func (c *conv2D) past() string {
 	if causal.known && !causal.value {
 		return c.biases
 	}
-	y := b.unsqueeze(b.index(b.taps(c.rows)), 1)
-	x := b.unsqueeze(b.index(b.taps(c.columns)), 0)
+	y := b.unsqueeze(b.index(b.dim(c.biases, 1)), 1)
+	x := b.unsqueeze(b.index(b.dim(c.biases, 2)), 0)
 	after := b.op("And", []string{
 		b.op("Equal", []string{y, b.vec(c.rows.before)}),
 		b.op("Greater", []string{x, b.vec(c.columns.before)}),
@@ -223,9 +224,13 @@ func (c *conv2D) dense(x sums) string {
 	b := c.b
 	bias := b.hideFuture(c.matrix(), c.t, c.t)
 	e := b.exp(b.sub(bias, b.finiteMax(bias, 2)))
-	num := b.product(e, b.transpose(x.num, 0, 2, 1, 3), 4, c.width)
-	den := b.product(e, b.transpose(b.unsqueeze(x.den, 3), 0, 2, 1, 3), 4, fixed(1))
-	return b.transpose(b.ratio(num, den), 0, 2, 1, 3)
+	product := func(x string, width size) string { // (B,T,H,width) to (H,T,B,width)
+		columns := b.times(c.batch, width)
+		x = b.reshape(b.transpose(x, 2, 1, 0, 3), c.heads, c.t, columns)
+		return b.reshape(b.product(e, x, c.t, columns), c.heads, c.t, c.batch, width)
+	}
+	ratio := b.ratio(product(x.num, c.width), product(b.unsqueeze(x.den, 3), fixed(1)))
+	return b.transpose(ratio, 2, 1, 0, 3)
 }
 
 // matrix is the window as a matrix of biases (H,T,T): cut to the taps that can meet the grid, then skewed along the

@@ -46,5 +46,5 @@ func aftFullBody(b *builder) string {
 	v := b.compute(b.expect("V", batch, s, d))
 	block := b.op("Slice", []string{"W", b.ints(0, 0), b.vector(t, s), b.ints(0, 1)})
 	w := b.compute(b.expect(block, t, s)) // Slice stops at the end of a W that is too small
-	return b.dense(b.hideFuture(w, t, s), k, v, d)
+	return b.dense(b.hideFuture(w, t, s), k, v, s, d)
 }

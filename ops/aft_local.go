@@ -44,7 +44,7 @@ func aftLocalBody(b *builder) string {
 	_, batch, t, d := b.queries()
 	k := b.compute(b.expect("K", batch, t, d))
 	v := b.compute(b.expect("V", batch, t, d))
-	return b.dense(b.hideFuture(b.band(t), t, t), k, v, d)
+	return b.dense(b.hideFuture(b.band(t), t, t), k, v, t, d)
 }
 
 // band is W as a (T,T) matrix of biases, 0 outside the window. Only the columns that can meet the sequence are used: m-1

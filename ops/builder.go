@@ -45,7 +45,8 @@ func nodeKey(opType string, inputs []string, attrs []*onnxpb.AttributeProto) str
 	fmt.Fprintf(&key, "%s %q", opType, inputs)
 	for _, a := range attrs {
 		t := a.GetT()
-		fmt.Fprintf(&key, " %s=%d,%d,%q,%q,%d%d%x", a.Name, a.GetI(), a.Ints, a.S, a.RefAttrName, t.GetDataType(), t.GetDims(), t.GetRawData())
+		fmt.Fprintf(&key, " %s=%d,%d,%q,%q", a.Name, a.GetI(), a.Ints, a.S, a.RefAttrName)
+		fmt.Fprintf(&key, ",%d%d%x", t.GetDataType(), t.GetDims(), t.GetRawData())
 	}
 	return key.String()
 }
@@ -87,11 +88,13 @@ func (b *builder) integer(v int64) string {
 
 // real is a constant of rank 0 in the type the body computes in.
 func (b *builder) real(v float64) string {
-	if b.computeType() == tensor.Float64 {
-		return b.constant(&tensor.Tensor{DType: tensor.Float64, Data: binary.LittleEndian.AppendUint64(nil, math.Float64bits(v))})
+	t := &tensor.Tensor{DType: b.computeType()}
+	if t.DType == tensor.Float64 {
+		t.Data = binary.LittleEndian.AppendUint64(nil, math.Float64bits(v))
+	} else {
+		t.Data = binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(v)))
 	}
-	bits := math.Float32bits(float32(v))
-	return b.constant(&tensor.Tensor{DType: tensor.Float32, Data: binary.LittleEndian.AppendUint32(nil, bits)})
+	return b.constant(t)
 }
 
 func (b *builder) constant(t *tensor.Tensor) string {

@@ -1,5 +1,7 @@
 package ops
 
+import "slices"
+
 // DefaultAttrs completes given for inputs of these shapes, as a command line wants it: the window of AFTLocal and the
 // padding of AFTConv follow from W's shape (the centred window, or the one that ends at the position when causal), the
 // rest is the attribute's default. Shapes it cannot use leave the defaults; Check judges the result.
@@ -7,7 +9,7 @@ func (d *Def) DefaultAttrs(shapes [][]int, given Attrs) Attrs {
 	attrs := Attrs{}
 	for _, a := range d.Attrs {
 		if v, ok := given[a.Name]; ok {
-			attrs[a.Name] = v
+			attrs[a.Name] = slices.Clone(v)
 			continue
 		}
 		attrs[a.Name] = make([]int64, max(a.Len, 1))
@@ -16,7 +18,7 @@ func (d *Def) DefaultAttrs(shapes [][]int, given Attrs) Attrs {
 		}
 	}
 	for name, v := range given {
-		attrs[name] = v // Check reports the ones that the operator does not have
+		attrs[name] = slices.Clone(v) // Check reports the ones that the operator does not have
 	}
 	d.fillFromWindow(attrs, shapes, given)
 	return attrs

@@ -15,10 +15,10 @@ const (
 
 // BodySpec says what a body is written for.
 type BodySpec struct {
-	Opset    int          // of the model the body goes into: MinOpset..MaxOpset
-	DType    tensor.DType // of the T1 ports
-	Double   bool         // compute in double inside
-	Attrs    Attrs        // the attributes of all nodes that call it; nil: read them from the node
+	Opset  int          // of the model the body goes into: MinOpset..MaxOpset
+	DType  tensor.DType // of the T1 ports
+	Double bool         // compute in double inside
+	Attrs  Attrs        // the attributes of all nodes that call it; nil: read them from the node
 	// Heads is H and Channels is D where they are the same for all nodes, 0 where they are not known. A body of AFTConv2D
 	// serves these numbers alone and is far smaller and faster for them; for the others they are a hint.
 	Heads, Channels int
@@ -28,7 +28,14 @@ type BodySpec struct {
 // calls no other function, and fails at run time where the shapes break the operator's rules.
 //
 // It computes what the kernel computes, in the kernel's tolerance, while the range of K and the range of W add up to no
-// more than 80 in every batch entry; beyond that the result is finite. Where K is -inf, V has to be finite.
+// more than 80 in every batch entry; beyond that the result is finite. Where K is -inf, V has to be finite. Running sums
+// in float (AFTSimple causal, AFTConv1D) cost T/8 units of 2^-23 max|V| more.
+//
+// No value of a body is larger than 4*B*T*max(T,D), S in the place of T where it is larger, but for these: AFTConv1D
+// makes a matrix of 3*L*L a head, L the reach of its window (at most T); AFTConv2D repeats the kernel for every channel,
+// and in double, or for a number of heads that is not known, it makes matrices of T*T a head.
+//
+// Errors: an opset or type there is no body for, attributes that the operator does not have or that it refuses.
 func (d *Def) Function(s BodySpec) (*onnxpb.FunctionProto, error) {
 	if err := d.checkSpec(s); err != nil {
 		return nil, err

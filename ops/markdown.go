@@ -52,9 +52,9 @@ func Markdown() string {
 const setPage = `<!-- Generated from the declarations in this folder by "go generate ./ops": do not edit. -->
 # Operators of the domain %s, version %d
 
-T1 is one of %s, the same for all T1 ports of a node. Tensors are row-major. Letters: B batch, T query positions,
-S source positions, D channels, H heads. A letter means the same size wherever it stands; nothing broadcasts. Every
-attribute is written on every node.
+T1 is one of %s, the same for all T1 ports of a node. Tensors are row-major. Letters: B batch,
+T query positions, S source positions, D channels, H heads. A letter means the same size wherever it stands; nothing
+broadcasts. Every attribute is written on every node.
 
 - **Masks.** There is no mask input. K = -inf removes a source position, W = -inf a pair of positions. A row with nothing
   left is 0 before the gate.
@@ -68,5 +68,5 @@ Each operator comes with a decomposition into the standard operators of opset %d
 name. It has no sub-graphs and fails where a kernel fails. It keeps a kernel's accuracy while
 (max K - min K) + (max W - min W) <= 80 in every batch entry, however low W is, and is finite beyond; where it takes
 running sums in float (AFTSimple causal, AFTConv1D), T/8 units of 2^-23 max|V| come on top. Where K is -inf it needs V
-finite. Where T = 0 or B = 0 it depends on the runtime whether an empty tensor passes.
+finite. It depends on the runtime whether empty tensors pass.
 `

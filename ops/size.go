@@ -168,7 +168,15 @@ func (b *builder) and(conds ...cond) cond {
 	return all
 }
 
-func (b *builder) or(x, y cond) cond { return b.not(b.and(b.not(x), b.not(y))) }
+func (b *builder) or(x, y cond) cond {
+	switch {
+	case x.known && x.value, y.known && !y.value:
+		return x
+	case x.known || y.known:
+		return y
+	}
+	return cond{name: b.op("Or", []string{x.name, y.name})}
+}
 
 // choose is x where c holds and y elsewhere.
 func (b *builder) choose(c cond, x, y size) size {

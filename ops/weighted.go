@@ -47,28 +47,32 @@ func (b *builder) hideFuture(bias string, t, s size) string {
 }
 
 // dense is the ratio of sums for biases (T,S), keys (B,S,D) and values (B,S,D): two products of (T,S) by (S,D).
-func (b *builder) dense(bias, k, v string, d size) string {
+func (b *builder) dense(bias, k, v string, s, d size) string {
 	if b.spec.Channels >= goodColumns {
-		d = fixed(goodColumns) // no need to look
+		d = fixed(int64(b.spec.Channels)) // enough: no need to look
 	}
 	e := b.exp(b.sub(bias, b.finiteMax(bias, 1)))
 	a := b.keys(k)
-	return b.ratio(b.product(e, b.mul(a, v), 3, d), b.product(e, a, 3, d))
+	return b.ratio(b.product(e, b.mul(a, v), s, d), b.product(e, a, s, d))
 }
 
-// goodColumns is a number of columns with which products keep their digits. ONNX Runtime adds up a float product in runs
-// of 128 terms from 65 columns on, and in longer ones the fewer the columns are: with 8 columns a thousand terms, which
-// costs 80 units in the last place where all terms are the same number.
-const goodColumns = 72
+// ONNX Runtime adds up a float product in runs of 128 terms where it has more than 64 columns, and in longer ones the
+// fewer the columns are: with 8 columns a thousand terms, which costs 80 units in the last place if all are the same.
+const (
+	goodColumns = 72
+	goodTerms   = 128
+)
 
-// product is m times x, of that rank and number of columns. Columns of zeros are added where there are few.
-func (b *builder) product(m, x string, rank int, columns size) string {
+// product is m (..,T,terms) times x (.,terms,columns), a tensor of rank 3. Few columns are filled up with zeros where
+// there are many terms.
+func (b *builder) product(m, x string, terms, columns size) string {
 	missing := b.most(b.minus(fixed(goodColumns), columns), fixed(0))
 	if b.computeType() == tensor.Float64 || missing.known && missing.value == 0 {
 		return b.matmul(m, x)
 	}
-	wide := b.matmul(m, b.pad(x, rank, rank-1, fixed(0), missing))
-	return b.slice(wide, int64(rank-1), fixed(0), columns)
+	missing = b.choose(b.less(fixed(goodTerms), terms), missing, fixed(0))
+	wide := b.matmul(m, b.pad(x, 3, 2, fixed(0), missing))
+	return b.slice(wide, 2, fixed(0), columns)
 }
 
 // skew shifts row i of x (outer, rows, n, inner) right by i, filling with zeros: (outer, rows, n+rows-1, inner). In rows
@@ -90,9 +94,10 @@ func (b *builder) total(x string, batch, s, d size) string {
 	if b.computeType() == tensor.Float64 {
 		return b.sum(x, 1)
 	}
-	n := b.blocks(s, fixed(sumBlock))
-	padded := b.pad(x, 3, 1, fixed(0), b.minus(b.times(n, fixed(sumBlock)), s))
-	parts := b.sum(b.reshape(padded, batch, n, fixed(sumBlock), d), 2)
+	block := b.most(b.least(s, fixed(sumBlock)), fixed(1))
+	n := b.blocks(s, block)
+	padded := b.pad(x, 3, 1, fixed(0), b.minus(b.times(n, block), s))
+	parts := b.sum(b.reshape(padded, batch, n, block, d), 2)
 	whole := b.sum(b.cast(parts, tensor.Float64), 1)
 	return b.reshape(b.cast(whole, tensor.Float32), batch, fixed(1), d)
 }

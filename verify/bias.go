@@ -5,48 +5,55 @@ import (
 	"github.com/aftonnx/aftonnx/ops"
 )
 
+// extent is the positions of a call: T and S, and of AFTConv2D the grid they lie on.
+type extent struct {
+	t, s int
+	grid []int64
+}
+
 // usedBias lists the biases that the pairs of a call use: entries of W that some pair (t,t') reaches, and 0 where a pair
 // lies outside the window or kernel. Entries that no pair reaches may hold anything and say nothing about the call.
-func usedBias(op string, attrs ops.Attrs, w tensor.Array, t, s int, grid []int64) []float64 {
-	causal := attrs.Int("causal") == 1
+func usedBias(op string, attrs ops.Attrs, w tensor.Array, e extent) []float64 {
 	switch op {
 	case "AFTFull":
-		return usedPairs(w, t, s, causal)
+		return usedPairs(attrs, w, e)
 	case "AFTLocal":
-		return usedBand(w, t, int(attrs.Int("window")), causal)
+		return usedBand(attrs, w, e)
 	case "AFTConv1D":
-		return usedTaps(w, kernelOver{height: 1, width: w.Shape[1], left: int(attrs.Int("pad_left"))}, 1, t, causal)
+		over := kernelOver{height: 1, width: w.Shape[1], left: int(attrs.Int("pad_left"))}
+		return usedTaps(attrs, w, over, extent{grid: []int64{1, int64(e.t)}})
 	case "AFTConv2D":
 		pads := attrs["pads"]
-		over := kernelOver{height: w.Shape[1], width: w.Shape[2], top: int(pads[0]), left: int(pads[1])}
-		return usedTaps(w, over, int(grid[0]), int(grid[1]), causal)
+		return usedTaps(attrs, w, kernelOver{height: w.Shape[1], width: w.Shape[2], top: int(pads[0]), left: int(pads[1])}, e)
 	}
 	return nil
 }
 
-func usedPairs(w tensor.Array, t, s int, causal bool) []float64 {
+func usedPairs(attrs ops.Attrs, w tensor.Array, e extent) []float64 {
 	var used []float64
-	for i := range t {
+	for i := range e.t {
 		row := w.Data[i*w.Shape[1]:]
-		if causal {
+		if attrs.Int("causal") == 1 {
 			used = append(used, row[:i+1]...)
 		} else {
-			used = append(used, row[:s]...)
+			used = append(used, row[:e.s]...)
 		}
 	}
 	return used
 }
 
-func usedBand(w tensor.Array, t, window int, causal bool) []float64 {
+// usedBand needs not look at causal: the band of a causal layer holds no column for what comes after a position.
+func usedBand(attrs ops.Attrs, w tensor.Array, e extent) []float64 {
 	var used []float64
-	for i := range t {
+	window := int(attrs.Int("window"))
+	for i := range e.t {
 		for j := range w.Shape[1] {
-			if source := i + j - (window - 1); source >= 0 && source < t {
+			if source := i + j - (window - 1); source >= 0 && source < e.t {
 				used = append(used, w.Data[i*w.Shape[1]+j])
 			}
 		}
 	}
-	if t > window { // position t-1 and source 0 are then further apart than the window reaches
+	if e.t > window { // position t-1 and source 0 are then further apart than the window reaches
 		used = append(used, 0)
 	}
 	return used
@@ -58,8 +65,9 @@ type kernelOver struct {
 }
 
 // usedTaps walks every distance between two positions of an h x w grid.
-func usedTaps(weights tensor.Array, k kernelOver, h, w int, causal bool) []float64 {
+func usedTaps(attrs ops.Attrs, weights tensor.Array, k kernelOver, e extent) []float64 {
 	var used []float64
+	h, w, causal := int(e.grid[0]), int(e.grid[1]), attrs.Int("causal") == 1
 	taps := k.height * k.width
 	outside := false
 	for dy := -(h - 1); dy <= h-1; dy++ {

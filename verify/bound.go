@@ -39,22 +39,20 @@ type noise struct {
 }
 
 // noiseOf is the noise of an engine that runs a model of that type.
-func noiseOf(e Engine, dtype tensor.DType, cumSum bool) noise {
-	n := noise{stored: 0x1p-24, sum: 0x1p-24, op: floatUnits * epsilon32, body: e == Portable || e == Native}
+func noiseOf(r rule) noise {
+	n := noise{stored: 0x1p-24, sum: 0x1p-24, op: r.units(0), body: r.engine == Portable || r.engine == Native}
+	n.cumSum = r.units(1) - r.units(0)
 	switch {
-	case e == Native || dtype == tensor.Float64:
-		n.stored, n.sum, n.op, n.double = 0x1p-53, 0x1p-53, doubleError, true
-	case dtype == tensor.Float16:
+	case r.inDouble():
+		n.stored, n.sum, n.double = 0x1p-53, 0x1p-53, true
+	case r.dtype == tensor.Float16:
 		n.stored, n.floor = 0x1p-11, 0x1p-25
-	}
-	if e == Portable && cumSum && !n.double {
-		n.cumSum = epsilon32 / 8
 	}
 	return n
 }
 
-// rule is the derivation in words, for a report.
-func (n noise) rule() string {
+// String is the derivation of the tolerance in words.
+func (n noise) String() string {
 	op := fmt.Sprintf("%d*2^-23", floatUnits)
 	switch {
 	case n.double:
@@ -76,11 +74,13 @@ type stage struct {
 	want       tensor.Array
 	variance   []float64
 	finiteOnly bool // a body left the range of its tolerance in this layer or before it
+	steep      bool // the noise in the keys outgrew what first order covers, in this layer or before it
 }
 
 // limit turns the noise into a tolerance.
 func (s *stage) limit() limit {
-	l := limit{tolerance: make([]float64, len(s.variance)), scale: make([]float64, len(s.variance)), finiteOnly: s.finiteOnly}
+	l := newLimit(len(s.variance))
+	l.finiteOnly = s.finiteOnly
 	largest := largestFinite(s.want.Data)
 	for i, v := range s.variance {
 		l.tolerance[i], l.scale[i] = deviations*math.Sqrt(v), largest
@@ -94,6 +94,9 @@ type signal struct {
 	variance []float64
 }
 
+// steepKeys is the error in a key from which exp(k) is no longer linear in it.
+const steepKeys = 0.5
+
 // propagate runs a model in the reference and carries an engine's noise along.
 func propagate(m *reference.Model, x tensor.Array, grid [2]int, n noise) ([]stage, error) {
 	in := signal{x, make([]float64, len(x.Data))}
@@ -101,22 +104,42 @@ func propagate(m *reference.Model, x tensor.Array, grid [2]int, n noise) ([]stag
 		in.variance[i] = n.input * n.input * v * v
 	}
 	var stages []stage
-	finiteOnly := false
 	for i := range m.Layers {
-		l := &m.Layers[i]
-		mixed, beyond, err := n.mix(l, in, grid)
+		of, y, err := n.layer(m, i, in, grid)
 		if err != nil {
-			return nil, fmt.Errorf("layer %d: %w", i, err)
+			return nil, err
 		}
-		finiteOnly = finiteOnly || beyond
-		stages = append(stages, stage{fmt.Sprintf("layers.%d.aft", i), mixed.value, mixed.variance, finiteOnly})
-		in = mixed
-		if l.Out != nil {
-			in = n.project(l.Out, mixed)
-			stages = append(stages, stage{fmt.Sprintf("layers.%d.y", i), in.value, in.variance, finiteOnly})
+		if i > 0 {
+			before := stages[len(stages)-1]
+			for j := range of {
+				of[j].finiteOnly = of[j].finiteOnly || before.finiteOnly
+				of[j].steep = of[j].steep || before.steep
+			}
 		}
+		stages, in = append(stages, of...), y
 	}
 	return stages, nil
+}
+
+// layer carries noise through layer i: the stages are its AFT node's output and, behind a projection, its own.
+func (n noise) layer(m *reference.Model, i int, x signal, grid [2]int) ([]stage, signal, error) {
+	l := &m.Layers[i]
+	mixed, info, err := n.mix(l, x, grid)
+	if err != nil {
+		return nil, mixed, fmt.Errorf("layer %d: %w", i, err)
+	}
+	last := fmt.Sprintf("layers.%d.y", i)
+	if i == len(m.Layers)-1 {
+		last = "y"
+	}
+	if l.Out == nil {
+		return []stage{{last, mixed.value, mixed.variance, info.beyond, info.steep}}, mixed, nil
+	}
+	y := n.project(l.Out, mixed)
+	return []stage{
+		{fmt.Sprintf("layers.%d.aft", i), mixed.value, mixed.variance, info.beyond, info.steep},
+		{last, y.value, y.variance, info.beyond, info.steep},
+	}, y, nil
 }
 
 // project is y = x W^T + b.
@@ -142,7 +165,8 @@ func (n noise) project(l *reference.Linear, x signal) signal {
 				v += l.Bias[o]
 			}
 			y.value.Data[r*out+o] = v
-			y.variance[r*out+o] = carried + growth*(squares+s*s) + n.weight*n.weight*(squares+(v-s)*(v-s)) + n.round(s) + n.round(v)
+			rounding := growth*(squares+s*s) + n.weight*n.weight*(squares+(v-s)*(v-s)) + n.round(s) + n.round(v)
+			y.variance[r*out+o] = carried + rounding
 		}
 	}
 	return y
@@ -153,21 +177,27 @@ func (n noise) round(v float64) float64 {
 	return n.stored*n.stored*v*v + n.floor*n.floor
 }
 
-// mix is the AFT operator between the projections. beyond reports that a body owes no tolerance for these numbers.
-func (n noise) mix(l *reference.Layer, x signal, grid [2]int) (y signal, beyond bool, err error) {
+// mixInfo says where the tolerance of an operator ends.
+type mixInfo struct {
+	beyond bool // a body owes no tolerance for these numbers
+	steep  bool // noise in the keys beyond first order
+}
+
+// mix is the AFT operator between the projections.
+func (n noise) mix(l *reference.Layer, x signal, grid [2]int) (y signal, info mixInfo, err error) {
 	q, k, v := n.project(&l.Q, x), n.project(&l.K, x), n.project(&l.V, x)
 	bare := *l
 	bare.Out = nil
 	if y.value, err = bare.Forward(x.value, grid); err != nil {
-		return y, false, err
+		return y, info, err
 	}
 	call, err := n.call(l, q, k, v, grid)
 	if err != nil {
-		return y, false, err
+		return y, info, err
 	}
 	ratio, variance, err := call.ratioNoise(k, v)
 	if err != nil {
-		return y, false, err
+		return y, info, err
 	}
 	m := call.largestV()
 	channels := y.value.Shape[2]
@@ -179,7 +209,9 @@ func (n noise) mix(l *reference.Layer, x signal, grid [2]int) (y signal, beyond 
 		fromGate := slope * ratio.Data[i]
 		y.variance[i] = fromGate*fromGate*q.variance[i] + gate*gate*variance[i] + own*own + n.round(y.value.Data[i])
 	}
-	return y, n.body && call.beyondRange(), nil
+	info.beyond = n.body && call.beyondRange()
+	info.steep = deviations*math.Sqrt(largestFinite(k.variance)) > steepKeys
+	return y, info, nil
 }
 
 // layerCall is a layer's operator with the inputs that its projections give.
@@ -214,7 +246,7 @@ func (n noise) call(l *reference.Layer, q, k, v signal, grid [2]int) (*layerCall
 		c.inputs = append(c.inputs, tensor.Array{Shape: []int{2}, Data: []float64{float64(grid[0]), float64(grid[1])}})
 	}
 	if !l.W.Empty() {
-		c.bias = usedBias(def.Name, attrs, l.W, q.value.Shape[1], k.value.Shape[1], hw)
+		c.bias = usedBias(def.Name, attrs, l.W, extent{t: q.value.Shape[1], s: k.value.Shape[1], grid: hw})
 	}
 	w := n.weight * largestFinite(c.bias)
 	c.biasN = w * w

@@ -92,7 +92,7 @@ func TestPropagate_goldenLayers(t *testing.T) {
 				t.Fatal(err)
 			}
 			grid := divide(x.Shape[1])
-			stages, err := propagate(m, x.Array(), grid, noiseOf(Kernel, tensor.Float32, false))
+			stages, err := propagate(m, x.Array(), grid, noiseOf(rule{engine: Kernel, dtype: tensor.Float32}))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -43,9 +43,9 @@ type magnitude struct {
 }
 
 // magnitudes go from what a trained model holds to what breaks careless sums.
-func magnitudes(quick bool) []magnitude {
+func magnitudes(o *Options) []magnitude {
 	few := []int{0, 2, 4}
-	if quick {
+	if o.Quick {
 		return []magnitude{{"normal", few[1:2], func(*opCase, *rand.Rand) {}, false}}
 	}
 	return []magnitude{
@@ -70,15 +70,15 @@ type opCase struct {
 }
 
 // opCases lists an operator's calls: every size and magnitude, causal or not; the gates take turns.
-func opCases(def *ops.Def, seed uint64, quick bool) ([]*opCase, error) {
+func opCases(def *ops.Def, o *Options) ([]*opCase, error) {
 	var cases []*opCase
-	for _, m := range magnitudes(quick) {
+	for _, m := range magnitudes(o) {
 		for i, sz := range opSizes() {
 			if m.sizes != nil && !slices.Contains(m.sizes, i) {
 				continue
 			}
 			for causal := range int64(2) {
-				rng := rand.New(rand.NewPCG(seed, uint64(len(cases))))
+				rng := rand.New(rand.NewPCG(o.Seed, uint64(len(cases))))
 				c, err := newOpCase(def, sz, causal, int64(i)%(ops.GateAbsent+1), rng)
 				if err != nil {
 					return nil, err

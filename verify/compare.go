@@ -14,6 +14,10 @@ type limit struct {
 	finiteOnly bool
 }
 
+func newLimit(elements int) limit {
+	return limit{tolerance: make([]float64, elements), scale: make([]float64, elements)}
+}
+
 // excess is |got - want| over the tolerance: 0 for equal values and for NaN where NaN is wanted, +Inf for a NaN or an
 // infinity on one side only.
 func excess(got, want, tolerance float64) float64 {

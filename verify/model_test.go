@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -368,5 +369,79 @@ func TestResult_failures(t *testing.T) {
 				t.Errorf("pass %v, problem %q, want %q", row.Pass, row.Problem, test.problem)
 			}
 		})
+	}
+}
+
+// steepStack is a stack whose keys grow from layer to layer: in its end no digit of a float32 computation is left.
+func steepStack(t *testing.T) *reference.Model {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(1, 2))
+	random := func(scale float64, shape ...int) tensor.Array {
+		a, err := tensor.NewArray(shape...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range a.Data {
+			a.Data[i] = float64(float32(scale * rng.NormFloat64()))
+		}
+		return a
+	}
+	const dim, layers = 32, 8
+	m := &reference.Model{}
+	for range layers {
+		linear := func(gain float64) reference.Linear {
+			return reference.Linear{Weight: random(gain/math.Sqrt(dim), dim, dim)}
+		}
+		out := linear(2)
+		m.Layers = append(m.Layers, reference.Layer{
+			Variant: reference.Full, Options: reference.Options{Causal: true},
+			Q: linear(2), K: linear(2), V: linear(6), Out: &out, W: random(1, 24, 24),
+		})
+	}
+	return m
+}
+
+// A stack that amplifies rounding without bound is judged layer by layer: it passes when every layer is right, and a
+// changed weight is still found in its layer.
+func TestModel_steepStack(t *testing.T) {
+	needRuntime(t)
+	m := steepStack(t)
+	p, err := export.Model(m, export.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := writeModel(t, p)
+	r, err := Model(t.Context(), good, Options{Full: true, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPass(t, r)
+	if row := find(t, r, "y", Kernel); !strings.Contains(row.Derived, "layer by layer") {
+		t.Errorf("tolerance %q, want one a layer", row.Derived)
+	}
+	if !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, "no run at full length") }) {
+		t.Errorf("notes %q do not say why there is no run at full length", r.Notes)
+	}
+	bad := writeModel(t, mutate(t, p, "layers.5.v.weight", 3))
+	r, err = Model(t.Context(), good, Options{Other: bad, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row := find(t, r, "other y", Kernel); row.Pass || !strings.HasPrefix(row.Located, "layers.5.") {
+		t.Errorf("pass %v, located %q, want a value of layers.5", row.Pass, row.Located)
+	}
+}
+
+// The full length is run once, kernels against bodies.
+func TestModel_fullLength(t *testing.T) {
+	needRuntime(t)
+	r, err := Model(t.Context(), trained, Options{Full: true, Sequence: 8, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPass(t, r)
+	row := find(t, r, "y, kernel against portable", Kernel)
+	if row.Cases != 1 || row.Calls != 3 || row.ratio == 0 || !strings.Contains(row.Worst.Case, "(1,64,16)") {
+		t.Errorf("%d cases, %d calls, ratio %v, case %q, want one run of length 64", row.Cases, row.Calls, row.ratio, row.Worst.Case)
 	}
 }

@@ -29,7 +29,7 @@ func Operators(ctx context.Context, o Options) (*Report, error) {
 		for _, dtype := range ops.Types() {
 			o.progress("%s %s", def.Name, dtype)
 			run := &opRun{engines: engines, def: def, dtype: dtype, models: map[string]*opModel{}}
-			rows, err := run.all(ctx, o.Seed, o.Quick)
+			rows, err := run.all(ctx, &o)
 			if err != nil {
 				return nil, fmt.Errorf("%s %s: %w", def.Name, dtype, err)
 			}
@@ -62,20 +62,21 @@ type opModel struct {
 	cumSum   bool             // its function body sums with CumSum
 }
 
-func (m *opModel) run(ctx context.Context, e Engine, in map[string]*tensor.Tensor) (map[string]*tensor.Tensor, uint64, error) {
+func (m *opModel) run(ctx context.Context, e Engine, in map[string]*tensor.Tensor) (
+	map[string]*tensor.Tensor, uint64, error) {
 	if err := m.refused[e]; err != nil {
 		return nil, 0, err
 	}
 	return m.programs[e].run(ctx, in)
 }
 
-func (r *opRun) all(ctx context.Context, seed uint64, quick bool) (rows []Result, err error) {
+func (r *opRun) all(ctx context.Context, o *Options) (rows []Result, err error) {
 	defer func() {
 		for _, m := range r.models {
 			err = closeAll(err, m.programs)
 		}
 	}()
-	cases, err := opCases(r.def, seed, quick)
+	cases, err := opCases(r.def, o)
 	if err != nil {
 		return nil, err
 	}
@@ -126,12 +127,12 @@ func (r *opRun) one(ctx context.Context, c *opCase, rows []Result) error {
 			row.fail("%s: %v", c.id, err)
 			continue
 		}
-		cumSum := model.cumSum && row.Engine == Portable
-		if row.Derived == "" || cumSum {
-			row.Derived = derivation(row.Engine, r.dtype, cumSum)
+		of := rule{engine: row.Engine, dtype: r.dtype, cumSum: model.cumSum && row.Engine == Portable}
+		if row.Derived == "" || of.cumSum {
+			row.Derived = of.String()
 		}
 		y := got[c.def.Output.Name]
-		row.add(c.id, y.Float64s(), y.Shape, want, call.limit(row.Engine, want, cumSum))
+		row.add(c.id, y.Float64s(), y.Shape, want, call.limit(of, want))
 		row.countCalls(c.id, calls, map[Engine]uint64{Kernel: 1}[row.Engine])
 		if row.Engine == Native && len(want.Data) > 0 {
 			if err := model.addBodies(ctx, row, c, named, want, call); err != nil {
@@ -143,7 +144,8 @@ func (r *opRun) one(ctx context.Context, c *opCase, rows []Result) error {
 }
 
 // addBodies holds the native engine with function bodies, which check the bodies' algebra without ONNX Runtime.
-func (m *opModel) addBodies(ctx context.Context, row *Result, c *opCase, in map[string]*tensor.Tensor, want tensor.Array, call *opCall) error {
+func (m *opModel) addBodies(ctx context.Context, row *Result, c *opCase, in map[string]*tensor.Tensor,
+	want tensor.Array, call *opCall) error {
 	id := c.id + ", bodies"
 	got, err := m.programs[Native].runBodies(ctx, in)
 	if err != nil {
@@ -153,7 +155,7 @@ func (m *opModel) addBodies(ctx context.Context, row *Result, c *opCase, in map[
 		row.fail("%s: %v", id, err)
 		return nil
 	}
-	l := call.limit(Native, want, false)
+	l := call.limit(rule{engine: Native, dtype: call.dtype}, want)
 	l.finiteOnly = call.beyondRange()
 	y := got[c.def.Output.Name]
 	row.add(id, y.Float64s(), y.Shape, want, l)

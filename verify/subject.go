@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,7 +81,7 @@ func (s *subject) setExact(m *reference.Model) error {
 // modelBytes returns the bytes of an ONNX model, nil for anything else, which the importer then judges.
 func modelBytes(path string) []byte {
 	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() {
+	if err != nil || !info.Mode().IsRegular() || info.Size() > math.MaxInt32 {
 		return nil
 	}
 	data, err := os.ReadFile(path)

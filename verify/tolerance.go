@@ -34,7 +34,7 @@ func newOpCall(def *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) *opCall {
 		if len(inputs) > 4 {
 			grid, _ = inputs[4].Int64s() // Check has seen that it is int64
 		}
-		c.bias = usedBias(def.Name, attrs, w, c.q.Shape[1], c.k.Shape[1], grid)
+		c.bias = usedBias(def.Name, attrs, w, extent{t: c.q.Shape[1], s: c.k.Shape[1], grid: grid})
 	}
 	return c
 }
@@ -48,10 +48,10 @@ func newOpCall(def *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) *opCall {
 //
 // m is max|V| over the source positions of the element's batch entry and channel that K does not remove, times |Q| where
 // that multiplies ungated and exceeds 1. Where range(K) + range(W) of a batch entry exceeds 80 a body need only be finite.
-func (c *opCall) limit(engine Engine, want tensor.Array, cumSum bool) limit {
-	l := limit{tolerance: make([]float64, len(want.Data)), scale: make([]float64, len(want.Data))}
-	l.finiteOnly = engine == Portable && c.beyondRange()
-	m, logit := c.largestV(), c.largestLogit()
+func (c *opCall) limit(r rule, want tensor.Array) limit {
+	l := newLimit(len(want.Data))
+	l.finiteOnly = r.engine == Portable && c.beyondRange()
+	m, logits := c.largestV(), max(1, c.largestLogit()/doubleLogit)
 	for i := range want.Data {
 		at := tensor.Unravel(i, want.Shape)
 		scale := m[at[0]*want.Shape[2]+at[2]]
@@ -59,44 +59,56 @@ func (c *opCall) limit(engine Engine, want tensor.Array, cumSum bool) limit {
 			scale *= max(1, math.Abs(c.q.Data[i]))
 		}
 		l.scale[i] = scale
-		l.tolerance[i] = c.bound(engine, scale, want.Data[i], logit, cumSum)
+		l.tolerance[i] = r.units(c.k.Shape[1]) * scale
+		switch {
+		case r.inDouble():
+			l.tolerance[i] *= logits
+		case r.dtype == tensor.Float16 && scale > 0:
+			l.tolerance[i] += halfUnit16(math.Abs(want.Data[i]) + l.tolerance[i])
+		}
 	}
 	return l
 }
 
-func (c *opCall) bound(engine Engine, m, want, logit float64, cumSum bool) float64 {
-	if engine == Native || c.dtype == tensor.Float64 {
-		return doubleError * m * max(1, logit/doubleLogit)
-	}
-	bound := floatUnits * epsilon32 * m
-	if engine == Portable && cumSum {
-		bound += float64(c.k.Shape[1]) / 8 * epsilon32 * m
-	}
-	if c.dtype == tensor.Float16 && m > 0 {
-		bound += halfUnit16(math.Abs(want) + bound)
-	}
-	return bound
+// rule is whose tolerance is meant.
+type rule struct {
+	engine Engine
+	dtype  tensor.DType
+	cumSum bool // portable: a body sums with CumSum
 }
 
-// derivation is the rule of limit in words.
-func derivation(engine Engine, dtype tensor.DType, cumSum bool) string {
-	rule := fmt.Sprintf("%d*2^-23*max|V|", floatUnits)
-	if engine == Portable && cumSum {
-		rule = fmt.Sprintf("(%d+T/8)*2^-23*max|V|", floatUnits)
+func (r rule) inDouble() bool { return r.engine == Native || r.dtype == tensor.Float64 }
+
+// units is the tolerance over max|V|, but for what float16 and large logits add.
+func (r rule) units(sources int) float64 {
+	switch {
+	case r.inDouble():
+		return doubleError
+	case r.cumSum:
+		return (floatUnits + float64(sources)/8) * epsilon32
+	}
+	return floatUnits * epsilon32
+}
+
+// String is the rule in words.
+func (r rule) String() string {
+	text := fmt.Sprintf("%d*2^-23*max|V|", floatUnits)
+	if r.cumSum {
+		text = fmt.Sprintf("(%d+T/8)*2^-23*max|V|", floatUnits)
 	}
 	switch {
-	case engine == Native || dtype == tensor.Float64:
-		rule = fmt.Sprintf("%g*max|V|*max(1,max|K+W|/%d)", doubleError, doubleLogit)
-	case dtype == tensor.Float16:
-		rule = "half a float16 ulp of y + " + rule
+	case r.inDouble():
+		text = fmt.Sprintf("%g*max|V|*max(1,max|K+W|/%d)", doubleError, doubleLogit)
+	case r.dtype == tensor.Float16:
+		text = "half a float16 ulp of y + " + text
 	}
-	switch engine {
+	switch r.engine {
 	case Portable:
-		rule += fmt.Sprintf(" while range(K)+range(W) <= %d, else finite", portableRange)
+		text += fmt.Sprintf(" while range(K)+range(W) <= %d, else finite", portableRange)
 	case Native:
-		rule += fmt.Sprintf("; bodies while range(K)+range(W) <= %d, else finite", portableRange)
+		text += fmt.Sprintf("; bodies while range(K)+range(W) <= %d, else finite", portableRange)
 	}
-	return rule
+	return text
 }
 
 // halfUnit16 is half the distance of neighbouring float16 numbers at y >= 0, denormal ones included.

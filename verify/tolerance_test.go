@@ -103,7 +103,7 @@ func TestUsedBias(t *testing.T) {
 				}
 			}
 			got := map[float64]bool{}
-			for _, v := range usedBias(test.op, test.attrs, test.w, test.t, test.s, test.grid) {
+			for _, v := range usedBias(test.op, test.attrs, test.w, extent{t: test.t, s: test.s, grid: test.grid}) {
 				got[v] = true
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -130,13 +130,13 @@ func TestOpCall_removedPositions(t *testing.T) {
 		t.Error("a range of 79 counts as more than 80")
 	}
 	want := tensor.Array{Shape: []int{1, 1, 2}, Data: []float64{0, 0}}
-	got := c.limit(Kernel, want, false)
+	got := c.limit(rule{engine: Kernel}, want)
 	unit := 16 * 0x1p-23
 	if diff := cmp.Diff([]float64{unit * 3 * 4, unit * 2}, got.tolerance); diff != "" {
 		t.Errorf("tolerance (-want +got):\n%s", diff)
 	}
 	c.k.Data[0] = -1
-	if !c.limit(Portable, want, false).finiteOnly || c.limit(Kernel, want, false).finiteOnly {
+	if !c.limit(rule{engine: Portable}, want).finiteOnly || c.limit(rule{engine: Kernel}, want).finiteOnly {
 		t.Error("beyond a range of 80 the bodies, and they alone, owe only finite numbers")
 	}
 }

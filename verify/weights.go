@@ -42,7 +42,7 @@ func (r *modelRun) rounding(s *subject) (Result, error) {
 			return row, fmt.Errorf("%s: reference on the checkpoint's weights: %w", c.id, err)
 		}
 		want := r.want[i]["y"]
-		l := limit{tolerance: make([]float64, len(want.Data)), scale: make([]float64, len(want.Data))}
+		l := newLimit(len(want.Data))
 		largest := largestFinite(want.Data)
 		for j := range l.tolerance {
 			l.tolerance[j], l.scale[j] = math.Inf(1), largest
@@ -70,7 +70,8 @@ func layerWeights(l *reference.Layer) []namedWeight {
 		}
 		list = append(list, namedWeight{p.name + ".weight", p.linear.Weight})
 		if p.linear.Bias != nil {
-			list = append(list, namedWeight{p.name + ".bias", tensor.Array{Shape: []int{len(p.linear.Bias)}, Data: p.linear.Bias}})
+			bias := tensor.Array{Shape: []int{len(p.linear.Bias)}, Data: p.linear.Bias}
+			list = append(list, namedWeight{p.name + ".bias", bias})
 		}
 	}
 	if !l.W.Empty() {
@@ -120,7 +121,8 @@ func roundInto(values *[]float64, shape []int, dtype tensor.DType) error {
 }
 
 // addWeight compares one weight. The error it records is that of rounding; a rounded weight has no tolerance.
-func (r *Result) addWeight(name string, stored map[string]*onnxpb.TensorProto, exact tensor.Array, dtype tensor.DType) error {
+func (r *Result) addWeight(name string, stored map[string]*onnxpb.TensorProto, exact tensor.Array,
+	dtype tensor.DType) error {
 	r.Cases++
 	p, ok := stored[name]
 	if !ok {
@@ -132,7 +134,8 @@ func (r *Result) addWeight(name string, stored map[string]*onnxpb.TensorProto, e
 		return err
 	}
 	if got.DType != dtype || !tensor.SameShape(got.Shape, exact.Shape) {
-		r.fail("%s: the file holds %s %s, the checkpoint %s", name, got.DType, tensor.FormatShape(got.Shape), tensor.FormatShape(exact.Shape))
+		r.fail("%s: the file holds %s %s, want %s %s", name,
+			got.DType, tensor.FormatShape(got.Shape), dtype, tensor.FormatShape(exact.Shape))
 		return nil
 	}
 	want, err := exact.Tensor(dtype)

@@ -22,6 +22,7 @@ type app struct {
 	terminal bool // out is a terminal: tables are aligned and coloured, otherwise tab-separated
 	progress bool // messages is a terminal: progress is shown
 	colour   bool
+	json     bool // --json: results as JSON instead of tables
 	started  time.Time
 	stepping bool // a step is on the terminal
 }

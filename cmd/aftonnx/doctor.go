@@ -15,19 +15,20 @@ import (
 
 func (a *app) doctorCommand() *cobra.Command {
 	var r runtimeFlags
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Which ONNX Runtime is used, and whether it and the kernels work",
 		Long: `Says which ONNX Runtime is used and how it was found, whether this build has the kernels, and runs every operator
 once on every engine. It fetches nothing.`,
 		Args: exactly(0, ""),
-		RunE: func(*cobra.Command, []string) error { return a.doctor(&r, asJSON) },
+		RunE: func(*cobra.Command, []string) error { return a.doctor(&r) },
 	}
 	r.addLibrary(cmd.Flags())
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON (schema aftonnx.doctor/1)")
+	a.addJSON(cmd.Flags(), doctorSchema)
 	return cmd
 }
+
+const doctorSchema = "aftonnx.doctor/1"
 
 // diagnosis is the JSON form of what doctor finds.
 type diagnosis struct {
@@ -46,8 +47,8 @@ func (d *diagnosis) add(name, result, detail string) {
 	d.Checks = append(d.Checks, check{name, result, detail})
 }
 
-func (a *app) doctor(r *runtimeFlags, asJSON bool) error {
-	d := &diagnosis{Schema: "aftonnx.doctor/1", Version: version()}
+func (a *app) doctor(r *runtimeFlags) error {
+	d := &diagnosis{Schema: doctorSchema, Version: version()}
 	d.add("aftonnx", wordInfo, fmt.Sprintf("%s, %s, %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH))
 	if err := kernel.Available(); err != nil {
 		d.add("kernels", wordMissing, err.Error())
@@ -69,7 +70,7 @@ func (a *app) doctor(r *runtimeFlags, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	if asJSON {
+	if a.json {
 		err = a.printJSON(d)
 	} else {
 		t := &table{header: []string{"check", "result", "detail"}}

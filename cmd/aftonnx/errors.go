@@ -86,6 +86,14 @@ func classify(err error) *failure {
 	if errors.As(err, &f) {
 		return f
 	}
+	var flag *importer.FlagError
+	if errors.As(err, &flag) {
+		f = &failure{code: exitUsage, err: err}
+		if len(flag.Flags) > 0 && !strings.Contains(err.Error(), flag.Flags[0]) {
+			f.hint("give %s", strings.Join(flag.Flags, " or "))
+		}
+		return f
+	}
 	if code := inputCode(err); code != 0 {
 		return &failure{code: code, err: err}
 	}
@@ -94,7 +102,6 @@ func classify(err error) *failure {
 
 func inputCode(err error) int {
 	var (
-		flag       *importer.FlagError
 		missing    *ort.MissingError
 		old        *ort.VersionError
 		checkpoint *checkpoint.Error
@@ -104,8 +111,6 @@ func inputCode(err error) int {
 		model      *ort.ModelError
 	)
 	switch {
-	case errors.As(err, &flag):
-		return exitUsage
 	case errors.As(err, &missing), errors.As(err, &old):
 		return exitRuntime
 	case errors.As(err, &checkpoint), errors.As(err, &imported), errors.As(err, &graph), errors.As(err, &wire),

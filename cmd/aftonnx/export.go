@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,6 @@ type exportCommandFlags struct {
 	engines []string
 	seed    uint64
 	force   bool
-	json    bool
 }
 
 func (e *exportFlags) add(f *pflag.FlagSet) {
@@ -57,7 +57,7 @@ What the checkpoint's names do not say, --variant, --causal, --window, --heads a
 	f.StringSliceVar(&o.engines, "engine", nil, "engines to verify with, a comma-separated `LIST` of kernel, portable, native (default: all)")
 	f.Uint64Var(&o.seed, "seed", 0, "the seed of the inputs to verify with")
 	f.BoolVar(&o.force, "force", false, "replace an existing file that aftonnx did not write")
-	f.BoolVar(&o.json, "json", false, "print JSON (schema aftonnx.export/1)")
+	a.addJSON(f, exportSchema)
 	o.source.add(f)
 	o.export.add(f)
 	o.runtime.add(f)
@@ -85,7 +85,7 @@ func (a *app) export(cmd *cobra.Command, path string, o *exportCommandFlags) err
 	f.close()
 	model, from, err := importer.Load(path, source)
 	if err != nil {
-		return withFlags(err)
+		return err
 	}
 	for _, note := range from.Notes {
 		a.say("note: %s", note)
@@ -104,7 +104,9 @@ func (a *app) export(cmd *cobra.Command, path string, o *exportCommandFlags) err
 		return outputError(err)
 	}
 	defer staged.Discard()
-	view := &exportView{Schema: "aftonnx.export/1", File: target.path, Bytes: len(data), Ops: summariseOps(proto), Opset: opsetOf(proto)}
+	view := &exportView{
+		Schema: exportSchema, File: target.path, Bytes: len(data), Ops: summariseOps(proto), Opset: opsetOf(proto),
+	}
 	sum := sha256.Sum256(data)
 	view.SHA256 = hex.EncodeToString(sum[:])
 	if o.verify != "off" {
@@ -116,7 +118,7 @@ func (a *app) export(cmd *cobra.Command, path string, o *exportCommandFlags) err
 			return err
 		}
 	}
-	return a.finishExport(staged, view, o)
+	return a.finishExport(staged, view)
 }
 
 // verifyStaged judges the file that is about to be published. The report calls it by the name it will have.
@@ -132,7 +134,7 @@ func (a *app) verifyStaged(staged *atomicfile.Staged, name string, v verify.Opti
 
 // finishExport publishes the file if it passed. The file is in place before anything is printed: a reader of the output
 // that goes away changes nothing.
-func (a *app) finishExport(staged *atomicfile.Staged, view *exportView, o *exportCommandFlags) error {
+func (a *app) finishExport(staged *atomicfile.Staged, view *exportView) error {
 	var judged error
 	if view.Report != nil {
 		judged = verdict(view.Report)
@@ -148,7 +150,7 @@ func (a *app) finishExport(staged *atomicfile.Staged, view *exportView, o *expor
 	} else if err := staged.Discard(); err != nil {
 		return errors.Join(judged, err)
 	}
-	if o.json {
+	if a.json {
 		if err := a.printJSON(view); err != nil {
 			return err
 		}
@@ -162,14 +164,17 @@ func (a *app) finishExport(staged *atomicfile.Staged, view *exportView, o *expor
 		a.say("%q: not written", view.File)
 		return judged
 	}
-	if !o.json {
-		fmt.Fprintf(a.out, "%s: %d bytes, %s, opset %d, sha256 %s\n", printable(view.File), view.Bytes, view.Ops, view.Opset, view.SHA256)
+	if !a.json {
+		fmt.Fprintf(a.out, "%s: %d bytes, %s, opset %d, sha256 %s\n",
+			printable(view.File), view.Bytes, view.Ops, view.Opset, view.SHA256)
 	}
 	if view.Report == nil {
 		a.say("note: not verified (--verify off)")
 	}
 	return nil
 }
+
+const exportSchema = "aftonnx.export/1"
 
 // exportView is the JSON form of an export.
 type exportView struct {
@@ -221,7 +226,7 @@ func (a *app) exportTarget(input string, o *exportCommandFlags) (target, error) 
 
 // isOurs reports whether a file is an ONNX model that aftonnx exported.
 func isOurs(path string, info fs.FileInfo) bool {
-	if !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() || info.Size() > math.MaxInt32 {
 		return false
 	}
 	data, err := os.ReadFile(path)
@@ -230,15 +235,6 @@ func isOurs(path string, info fs.FileInfo) bool {
 	}
 	m, err := onnxpb.Decode(data)
 	return err == nil && m.GetProducerName() == export.Producer
-}
-
-// withFlags adds the flags that an importer's error asks for.
-func withFlags(err error) error {
-	var e *importer.FlagError
-	if errors.As(err, &e) && len(e.Flags) > 0 {
-		return (&failure{code: exitUsage, err: err}).hint("give %s", strings.Join(e.Flags, " or "))
-	}
-	return err
 }
 
 func opsetOf(m *onnxpb.ModelProto) int64 {

@@ -32,6 +32,11 @@ func between(low, high int, what string) cobra.PositionalArgs {
 	}
 }
 
+// addJSON adds --json to a verb that reports.
+func (a *app) addJSON(f *pflag.FlagSet, schema string) {
+	f.BoolVar(&a.json, "json", false, "print JSON (schema "+schema+")")
+}
+
 // runtimeFlags say which ONNX Runtime is used and how.
 type runtimeFlags struct {
 	library string

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +17,6 @@ import (
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "What is in a checkpoint or a model",
@@ -35,14 +35,14 @@ initialisers of an ONNX model. The kind of the file is found out by its content.
 			} else {
 				view = inspectModel(args[0], f)
 			}
-			if asJSON {
+			if a.json {
 				return a.printJSON(view)
 			}
 			a.printInspection(&view)
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON (schema aftonnx.inspect/1)")
+	a.addJSON(cmd.Flags(), inspectSchema)
 	return cmd
 }
 
@@ -75,10 +75,39 @@ type value struct {
 }
 
 type node struct {
-	Op      string   `json:"op"` // with its domain, if that is not the standard one
-	Name    string   `json:"name"`
-	Inputs  []string `json:"inputs"`
-	Outputs []string `json:"outputs"`
+	Op      string      `json:"op"` // with its domain, if that is not the standard one
+	Name    string      `json:"name"`
+	Inputs  []string    `json:"inputs"`
+	Outputs []string    `json:"outputs"`
+	Attrs   []attribute `json:"attributes,omitempty"`
+}
+
+// attribute is a number, string or list of a node; the value of any other is its type's name.
+type attribute struct {
+	Name  string `json:"name"`
+	Value any    `json:"value"`
+}
+
+func attributes(n *onnxpb.NodeProto) []attribute {
+	var list []attribute
+	for _, a := range n.GetAttribute() {
+		var v any = a.GetType().String()
+		switch a.GetType() {
+		case onnxpb.AttributeProto_INT:
+			v = a.GetI()
+		case onnxpb.AttributeProto_INTS:
+			v = a.GetInts()
+		case onnxpb.AttributeProto_FLOAT:
+			v = float64(a.GetF())
+			if math.IsNaN(float64(a.GetF())) || math.IsInf(float64(a.GetF()), 0) {
+				v = fmt.Sprint(a.GetF())
+			}
+		case onnxpb.AttributeProto_STRING:
+			v = string(a.GetS())
+		}
+		list = append(list, attribute{a.GetName(), v})
+	}
+	return list
 }
 
 type function struct {
@@ -113,7 +142,9 @@ func inspectModel(path string, f *modelFile) inspection {
 	}
 	v.Inputs, v.Outputs = declared(f.graph.Inputs()), declared(f.graph.Outputs())
 	for _, n := range m.GetGraph().GetNode() {
-		v.Nodes = append(v.Nodes, node{qualified(n.GetDomain(), n.GetOpType()), n.GetName(), n.GetInput(), n.GetOutput()})
+		v.Nodes = append(v.Nodes, node{
+			Op: qualified(n.GetDomain(), n.GetOpType()), Name: n.GetName(), Inputs: n.GetInput(), Outputs: n.GetOutput(), Attrs: attributes(n),
+		})
 	}
 	for _, fn := range m.GetFunctions() {
 		v.Function = append(v.Function, function{qualified(fn.GetDomain(), fn.GetName()), len(fn.GetNode())})
@@ -167,10 +198,10 @@ func sizes(shape []int) []string {
 	return out
 }
 
-// printInspection writes one table: what each row is about, its name, its type and its shape. Facts about the file come
+// printInspection writes one table: what each row is about, its name, its type, its shape or attributes. Facts about the file come
 // first.
 func (a *app) printInspection(v *inspection) {
-	t := &table{header: []string{"what", "name", "type", "shape"}}
+	t := &table{header: []string{"what", "name", "type", "details"}}
 	t.add("file", printable(v.File), v.Kind, "")
 	if v.IR > 0 {
 		t.add("ir version", strconv.FormatInt(v.IR, 10), "", "")
@@ -191,7 +222,11 @@ func (a *app) printInspection(v *inspection) {
 		addValues(t, part.what, part.list)
 	}
 	for _, n := range v.Nodes {
-		t.add("node", printable(n.Name), printable(n.Op), "")
+		details := make([]string, len(n.Attrs))
+		for i, attr := range n.Attrs {
+			details[i] = printable(fmt.Sprintf("%s=%v", attr.Name, attr.Value))
+		}
+		t.add("node", printable(n.Name), printable(n.Op), strings.Join(details, " "))
 	}
 	for _, f := range v.Function {
 		t.add("function", printable(f.Name), fmt.Sprintf("%d nodes", f.Nodes), "")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +26,15 @@ func openFile(path string) (*modelFile, error) {
 	if err == nil {
 		return &modelFile{path: path, checkpoint: c}, nil
 	}
-	if info, statErr := os.Stat(path); statErr != nil || !info.Mode().IsRegular() {
+	info, statErr := os.Stat(path)
+	if statErr != nil || !info.Mode().IsRegular() {
+		return nil, err
+	}
+	isModel := strings.EqualFold(filepath.Ext(path), ".onnx")
+	if info.Size() > math.MaxInt32 {
+		if isModel {
+			return nil, inputf("%q: has %d bytes, want at most %d, the limit of one protobuf message", path, info.Size(), math.MaxInt32)
+		}
 		return nil, err
 	}
 	data, readErr := os.ReadFile(path)
@@ -36,7 +45,7 @@ func openFile(path string) (*modelFile, error) {
 	if graphErr == nil {
 		return &modelFile{path: path, graph: graph, data: data}, nil
 	}
-	if strings.EqualFold(filepath.Ext(path), ".onnx") {
+	if isModel {
 		var e *onnxgraph.Error
 		if errors.As(graphErr, &e) {
 			e.File = path

@@ -9,22 +9,23 @@ import (
 )
 
 func (a *app) opsCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "ops [NAME]",
 		Short: "The operator set, from its declarations; run one operator",
 		Args:  between(0, 1, "an operator"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return a.showOp(args[0], asJSON)
+				return a.showOp(args[0])
 			}
-			return a.listOps(asJSON)
+			return a.listOps()
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON (schema aftonnx.ops/1)")
+	a.addJSON(cmd.Flags(), opsSchema)
 	cmd.AddCommand(a.opsRunCommand())
 	return cmd
 }
+
+const opsSchema = "aftonnx.ops/1"
 
 // opSet is the JSON form of the operator set.
 type opSet struct {
@@ -57,7 +58,7 @@ type attrView struct {
 }
 
 func viewOps(defs []*ops.Def) opSet {
-	set := opSet{Schema: "aftonnx.ops/1", Domain: ops.Domain, Version: ops.Version}
+	set := opSet{Schema: opsSchema, Domain: ops.Domain, Version: ops.Version}
 	for _, d := range defs {
 		v := opView{Name: d.Name, Summary: d.Summary, Doc: d.Doc, Output: viewPort(d.Output), Attrs: []attrView{}}
 		for _, p := range d.Inputs {
@@ -73,8 +74,8 @@ func viewOps(defs []*ops.Def) opSet {
 
 func viewPort(p ops.Port) portView { return portView{p.Name, string(p.Type), p.Dims, p.Doc} }
 
-func (a *app) listOps(asJSON bool) error {
-	if asJSON {
+func (a *app) listOps() error {
+	if a.json {
 		return a.printJSON(viewOps(ops.All()))
 	}
 	t := &table{header: []string{"operator", "inputs", "attributes", "summary"}}
@@ -107,12 +108,12 @@ func joinAttrs(attrs []ops.Attr) string {
 	return s
 }
 
-func (a *app) showOp(name string, asJSON bool) error {
+func (a *app) showOp(name string) error {
 	d, err := lookupOp(name)
 	if err != nil {
 		return err
 	}
-	if asJSON {
+	if a.json {
 		return a.printJSON(viewOps([]*ops.Def{d}))
 	}
 	_, err = fmt.Fprint(a.out, d.Markdown())

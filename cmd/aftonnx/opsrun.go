@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -28,7 +27,6 @@ type opsRunFlags struct {
 	output  string
 	force   bool
 	double  bool
-	json    bool
 }
 
 func (a *app) opsRunCommand() *cobra.Command {
@@ -50,7 +48,7 @@ The engines kernel and portable compute in the arrays' type; reference and nativ
 	f.StringVarP(&o.output, "output", "o", "", "write Y to `FILE.npy`")
 	f.BoolVar(&o.force, "force", false, "replace an existing output")
 	f.BoolVar(&o.double, "double", false, "portable: compute in double inside, as export --portable-math double")
-	f.BoolVar(&o.json, "json", false, "print JSON (schema aftonnx.run/1)")
+	a.addJSON(f, runSchema)
 	o.runtime.add(f)
 	return cmd
 }
@@ -230,7 +228,7 @@ func (a *app) runOp(e verify.Engine, def *ops.Def, attrs ops.Attrs, inputs []*te
 	for i, p := range def.Inputs {
 		named[p.Name] = inputs[i]
 	}
-	out, err := a.runModel(a.ctx, e, model, named, &o.runtime, true)
+	out, err := a.runModel(e, model, named, verify.RunOptions{Open: o.runtime.opener(a), Threads: o.runtime.threads, Wide: true})
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +248,7 @@ func (a *app) finishOp(e verify.Engine, def *ops.Def, inputs []*tensor.Tensor, y
 		}
 		view.Outputs[0].File = o.output
 	}
-	return a.printRun(&view, o.json)
+	return a.printRun(&view)
 }
 
 // outputError advises on an output that cannot be written.
@@ -262,11 +260,11 @@ func outputError(err error) error {
 	return f
 }
 
-// runModel loads a model into an engine and runs it once. wide keeps the native engine's results in float64.
-func (a *app) runModel(ctx context.Context, e verify.Engine, model []byte, in map[string]*tensor.Tensor, r *runtimeFlags,
-	wide bool) (map[string]*tensor.Tensor, error) {
-	out, err := verify.Run(ctx, e, model, in, verify.RunOptions{Open: r.opener(a), Threads: r.threads, Wide: wide})
-	if err != nil && inputCode(err) == 0 && ctx.Err() == nil {
+// runModel loads a model into an engine and runs it once.
+func (a *app) runModel(e verify.Engine, model []byte, in map[string]*tensor.Tensor, o verify.RunOptions) (
+	map[string]*tensor.Tensor, error) {
+	out, err := verify.Run(a.ctx, e, model, in, o)
+	if err != nil && inputCode(err) == 0 && a.ctx.Err() == nil {
 		return nil, inputf("engine %s: %w", e, err) // the engine refused these inputs
 	}
 	return out, err

@@ -11,8 +11,8 @@ import (
 
 // printReport writes a report as JSON or as a table of its rows. On a terminal the tolerances follow the table, a line
 // each; piped, they are a column.
-func (a *app) printReport(r *verify.Report, asJSON bool) error {
-	if asJSON {
+func (a *app) printReport(r *verify.Report) error {
+	if a.json {
 		return a.printJSON(r)
 	}
 	a.printRows(r)

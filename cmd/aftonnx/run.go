@@ -29,7 +29,6 @@ type runFlags struct {
 	sequence  int
 	seed      uint64
 	force     bool
-	json      bool
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -54,7 +53,7 @@ native (Go alone: needs no ONNX Runtime).`,
 	f.StringVar(&o.grid, "grid", "", "the grid `H,W` of random inputs, where the model takes one")
 	f.Uint64Var(&o.seed, "seed", 0, "the seed of random inputs")
 	f.BoolVar(&o.force, "force", false, "replace existing outputs")
-	f.BoolVar(&o.json, "json", false, "print JSON (schema aftonnx.run/1)")
+	a.addJSON(f, runSchema)
 	o.runtime.add(f)
 	return cmd
 }
@@ -76,7 +75,7 @@ func (a *app) run(path string, o *runFlags) error {
 	if err != nil {
 		return err
 	}
-	out, err := a.runModel(a.ctx, engine, f.data, inputs, &o.runtime, false)
+	out, err := a.runModel(engine, f.data, inputs, verify.RunOptions{Open: o.runtime.opener(a), Threads: o.runtime.threads})
 	if err != nil {
 		return err
 	}
@@ -85,11 +84,11 @@ func (a *app) run(path string, o *runFlags) error {
 		view.Outputs = append(view.Outputs, viewTensor(v.Name, out[v.Name]))
 	}
 	if o.outputDir != "" {
-		if err := writeOutputs(o.outputDir, out, view, o.force); err != nil {
+		if err := writeOutputs(out, view, o); err != nil {
 			return err
 		}
 	}
-	return a.printRun(view, o.json)
+	return a.printRun(view)
 }
 
 func (o *runFlags) check() error {
@@ -192,8 +191,8 @@ func viewTensor(name string, t *tensor.Tensor) tensorView {
 	return v
 }
 
-func (a *app) printRun(v *runView, asJSON bool) error {
-	if asJSON {
+func (a *app) printRun(v *runView) error {
+	if a.json {
 		return a.printJSON(v)
 	}
 	t := &table{header: []string{"output", "type", "shape", "min", "max", "mean", "non-finite", "file"}}
@@ -206,7 +205,7 @@ func (a *app) printRun(v *runView, asJSON bool) error {
 }
 
 // writeOutputs stages every output and commits all of them, or none where one cannot be staged.
-func writeOutputs(dir string, out map[string]*tensor.Tensor, view *runView, force bool) error {
+func writeOutputs(out map[string]*tensor.Tensor, view *runView, o *runFlags) error {
 	files := map[string]string{}
 	for _, v := range view.Outputs {
 		name := fileName(v.Name)
@@ -215,7 +214,7 @@ func writeOutputs(dir string, out map[string]*tensor.Tensor, view *runView, forc
 		}
 		files[name] = v.Name
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := os.MkdirAll(o.outputDir, 0o777); err != nil {
 		return usagef("--output-dir: %w", err)
 	}
 	var staged []*atomicfile.Staged
@@ -225,8 +224,8 @@ func writeOutputs(dir string, out map[string]*tensor.Tensor, view *runView, forc
 		}
 	}()
 	for i, v := range view.Outputs {
-		path := filepath.Join(dir, fileName(v.Name))
-		s, err := atomicfile.Stage(path, atomicfile.Options{Force: force}, npy.Encode(out[v.Name]))
+		path := filepath.Join(o.outputDir, fileName(v.Name))
+		s, err := atomicfile.Stage(path, atomicfile.Options{Force: o.force}, npy.Encode(out[v.Name]))
 		if err != nil {
 			return outputError(err)
 		}

@@ -19,6 +19,8 @@ func (a *app) runtimeCommand() *cobra.Command {
 	return cmd
 }
 
+const runtimeSchema = "aftonnx.runtime/1"
+
 // installed is the JSON form of what runtime install did.
 type installed struct {
 	Schema  string `json:"schema"`
@@ -29,7 +31,6 @@ type installed struct {
 
 func (a *app) runtimeInstallCommand() *cobra.Command {
 	var r runtimeFlags
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "install",
 		Short: "Fetch the ONNX Runtime library into the user's cache, checked by its SHA-256",
@@ -39,8 +40,8 @@ func (a *app) runtimeInstallCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return a.printJSON(installed{"aftonnx.runtime/1", lib.Path, lib.Version, string(lib.Source)})
+			if a.json {
+				return a.printJSON(installed{runtimeSchema, lib.Path, lib.Version, string(lib.Source)})
 			}
 			t := &table{header: []string{"library", "version", "source"}}
 			t.add(lib.Path, lib.Version, string(lib.Source))
@@ -49,6 +50,6 @@ func (a *app) runtimeInstallCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&r.offline, "offline", false, "never fetch anything: say whether the cache has it")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON (schema aftonnx.runtime/1)")
+	a.addJSON(cmd.Flags(), runtimeSchema)
 	return cmd
 }

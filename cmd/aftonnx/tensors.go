@@ -26,11 +26,29 @@ func readTensor(path string) (*tensor.Tensor, error) {
 	case ".npz":
 		return nil, usagef("%q: holds several arrays, want one", path).hint("give the whole file with --inputs %s", shellQuote(path))
 	}
+	if err := checkRegular(path); err != nil {
+		return nil, err
+	}
 	t, err := npy.ReadFile(path)
 	return t, inputError(path, err)
 }
 
+// checkRegular refuses what would block or never end: FIFOs and devices.
+func checkRegular(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return inputError(path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return inputf("%q: is not a regular file", path)
+	}
+	return nil
+}
+
 func readProto(path string) (string, *tensor.Tensor, error) {
+	if err := checkRegular(path); err != nil {
+		return "", nil, err
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return "", nil, inputError(path, err)
@@ -104,6 +122,9 @@ func readAll(path string, order []string) (map[string]*tensor.Tensor, error) {
 		return nil, inputError(path, err)
 	}
 	if !info.IsDir() {
+		if err := checkRegular(path); err != nil {
+			return nil, err
+		}
 		arrays, err := npy.ReadNPZ(path)
 		return arrays, inputError(path, err)
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/aftonnx/aftonnx/export"
 	"github.com/aftonnx/aftonnx/ops"
@@ -21,7 +23,6 @@ type verifyFlags struct {
 	sequence int
 	full     bool
 	seed     uint64
-	json     bool
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -45,7 +46,7 @@ too is held against the first one's truth. Exit code 1: something differs.`,
 	f.IntVar(&o.sequence, "sequence", 0, "the sequence length of random inputs (0: at most 64, chosen by cost)")
 	f.BoolVar(&o.full, "full", false, "also run the kernels against the function bodies at the model's full length")
 	f.Uint64Var(&o.seed, "seed", 0, "the seed of random inputs")
-	f.BoolVar(&o.json, "json", false, "print JSON (schema "+verify.Schema+")")
+	a.addJSON(f, verify.Schema)
 	o.source.add(f)
 	o.export.add(f)
 	o.runtime.add(f)
@@ -59,8 +60,8 @@ func (a *app) verify(cmd *cobra.Command, args []string, o *verifyFlags) error {
 	}
 	var report *verify.Report
 	if len(args) == 0 {
-		if len(o.inputs) > 0 || o.all != "" {
-			return usagef("--input, --inputs: need a model")
+		if err := operatorFlags(cmd.Flags()); err != nil {
+			return err
 		}
 		report, err = verify.Operators(a.ctx, *options)
 	} else {
@@ -70,11 +71,21 @@ func (a *app) verify(cmd *cobra.Command, args []string, o *verifyFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := a.printReport(report, o.json); err != nil {
+	if err := a.printReport(report); err != nil {
 		return err
 	}
 	a.explain(report)
 	return verdict(report)
+}
+
+// operatorFlags refuses the flags that only a model has a use for.
+func operatorFlags(f *pflag.FlagSet) (err error) {
+	f.Visit(func(flag *pflag.Flag) {
+		if !slices.Contains([]string{"engine", "seed", "json", "ort", "offline", "threads"}, flag.Name) {
+			err = usagef("--%s: needs a model", flag.Name).hint("without an argument the operator set is verified")
+		}
+	})
+	return err
 }
 
 func (a *app) verifyModel(args []string, options *verify.Options, o *verifyFlags) (*verify.Report, error) {

@@ -178,6 +178,10 @@ func refusedPickles() []pickleCase {
 		{"P37 large int as key", pickled("}\x8a\x09" + u64(0) + "\x01K\x01s"), []string{"an int as a dict key"}},
 		{"P31 unknown memo", pickled("h\x05"), []string{"opcode BINGET", "memo entry 5"}},
 		{"P31 unknown long memo", pickled("j\xff\xff\xff\xff"), []string{"opcode LONG_BINGET", "memo entry 4294967295"}},
+		{"P31 memo fetched before it is stored", pickled("]h\x00q\x00a"), []string{"opcode BINGET", "memo entry 0"}},
+		{"P31 two ways to store", "\x80\x04]q\x00\x94.", []string{"opcode MEMOIZE", "both BINPUT and MEMOIZE"}},
+		{"P31 two ways to store, the other order", "\x80\x04]\x94q\x00.", []string{"opcode BINPUT",
+			"both BINPUT and MEMOIZE"}},
 		{"P31 memo 2^32-1, then the next", pickled("]r\xff\xff\xff\xffj\xfe\xff\xff\xff"),
 			[]string{"memo entry 4294967294"}},
 		{"P32 BINUNICODE 2^32-1", raw("X\xff\xff\xff\xffabc"),
@@ -309,9 +313,10 @@ func TestPickle_underflow(t *testing.T) {
 // TestPickle_bombs: small files that would like to become large in memory. What they allocate is checked by refused.
 func TestPickle_bombs(t *testing.T) {
 	const n = 1 << 20
-	sparse := &strings.Builder{}
+	near, far := &strings.Builder{}, &strings.Builder{}
 	for i := range n / 8 {
-		sparse.WriteString("r" + u32(1<<20+2*i))
+		near.WriteString("r" + u32(i) + "j" + u32(i))
+		far.WriteString("r" + u32(1<<30+i) + "j" + u32(1<<30+i))
 	}
 	entries := &strings.Builder{}
 	for i := range n / 8 {
@@ -330,8 +335,10 @@ func TestPickle_bombs(t *testing.T) {
 		{"big ints", pickled("](" + strings.Repeat("\x8a\x09\x01\x01\x01\x01\x01\x01\x01\x01\x01", n/4) + "e\xf0"), nil},
 		{"appends", pickled("]" + strings.Repeat("Na", n) + "\xf0"), nil},
 		{"tuples", pickled("N" + strings.Repeat("\x85", n) + "\xf0"), nil},
-		{"memo", pickled("N" + strings.Repeat("\x94", n) + "\xf0"), nil},
-		{"sparse memo", pickled("N" + sparse.String() + "\xf0"), nil},
+		{"memo by order", "\x80\x04N" + strings.Repeat("\x94", n) + "\xf0", []string{"opcode 0xf0"}},
+		{"memo", pickled("N" + near.String() + "\xf0"), nil},
+		{"far memo", pickled("N" + far.String() + "\xf0"), []string{"bytes of memory"}},
+		{"far memo never stored", pickled(strings.ReplaceAll(far.String(), "r", "j")), []string{"bytes of memory"}},
 		{"dict entries", pickled("}(" + entries.String() + "u\xf0"), nil},
 		{"dicts", pickled(strings.Repeat("}", n/2) + "\xf0"), nil},
 		{"sets", pickled(strings.Repeat("\x8f", n/2) + "\xf0"), nil},
@@ -364,7 +371,7 @@ func TestPickle_limits(t *testing.T) {
 		{"tensors", func(l *limits) { l.tensors = 9 }, "more than 9 tensors"},
 		{"all bytes", func(l *limits) { l.total = -32*int64(len(torchFile(many))) + 239 },
 			"tensors of more than 239 bytes"},
-		{"name", func(l *limits) { l.nameBytes = 3 }, "a name of about 9 bytes"},
+		{"name", func(l *limits) { l.nameBytes = 0 }, "a name of 1 bytes"},
 		{"memory", func(l *limits) { l.slack = -3 * int64(len(torchFile(many))) }, "more than 0 bytes of memory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

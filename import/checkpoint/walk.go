@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"strconv"
+	"strings"
 )
 
 // walker names the tensors of an unpickled value by their place in it.
@@ -140,24 +141,33 @@ func (w *walker) enter(s step, v any) error {
 
 // name joins the path: "model/wbias", "1/0", "" for the root itself.
 func (w *walker) name() string {
-	var b []byte
+	var b strings.Builder
+	b.Grow(w.nameLen())
 	for i, s := range w.path {
 		if i > 0 {
-			b = append(b, '/')
+			b.WriteByte('/')
 		}
 		if s.isKey {
-			b = append(b, s.key...)
+			b.WriteString(s.key)
 		} else {
-			b = strconv.AppendInt(b, int64(s.position), 10)
+			var digits [20]byte
+			b.Write(strconv.AppendInt(digits[:0], int64(s.position), 10))
 		}
 	}
-	return string(b)
+	return b.String()
 }
 
+// nameLen is the length of name, without making it.
 func (w *walker) nameLen() int {
-	n := 0
+	n := max(0, len(w.path)-1)
 	for _, s := range w.path {
-		n += 1 + max(len(s.key), 8)
+		n += len(s.key)
+		if s.isKey {
+			continue
+		}
+		for n++; s.position >= 10; s.position /= 10 {
+			n++
+		}
 	}
 	return n
 }
@@ -169,7 +179,7 @@ func (w *walker) addTensor(v *view) error {
 	}
 	n := w.nameLen()
 	if n > w.lim.nameBytes {
-		return &Error{Found: fmt.Sprintf("a name of about %d bytes", n),
+		return &Error{Found: fmt.Sprintf("a name of %d bytes", n),
 			Allowed: fmt.Sprintf("at most %d", w.lim.nameBytes)}
 	}
 	if most := 32*w.file + w.lim.total; v.bytes > most-w.bytes {
@@ -177,7 +187,7 @@ func (w *walker) addTensor(v *view) error {
 			Allowed: "32 x the file's size plus 1 GiB"}
 	}
 	w.bytes += v.bytes
-	if err := w.budget.charge(int64(3 * n)); err != nil { // the name is built by appending
+	if err := w.budget.charge(int64(n)); err != nil {
 		return err
 	}
 	var err error
@@ -208,7 +218,7 @@ func (w *walker) addScalar(v any) error {
 	if !ok || len(w.index.metadata) == w.lim.metadata || n > w.lim.nameBytes {
 		return nil
 	}
-	if err := w.budget.charge(int64(3*n + 32)); err != nil {
+	if err := w.budget.charge(int64(n + 32)); err != nil {
 		return err
 	}
 	var err error

@@ -43,10 +43,8 @@ func checkLocals(src source, entries []zipEntry, dirOff int64) error {
 
 // checkLocal compares one local header with the directory, sets where the content starts and returns where the record ends.
 func checkLocal(w *window, e *zipEntry, dirOff int64) (int64, error) {
-	tooLong := &Error{Found: "a record that reaches into the directory",
-		Allowed: fmt.Sprintf("an end before byte %d", dirOff)}
 	if e.off > dirOff-localLen {
-		return 0, tooLong
+		return 0, errIntoDirectory(dirOff)
 	}
 	h, err := w.bytes(e.off, localLen)
 	if err != nil {
@@ -58,7 +56,7 @@ func checkLocal(w *window, e *zipEntry, dirOff int64) (int64, error) {
 	nameLen, extraLen := le16(h, 26), le16(h, 28)
 	e.data = e.off + localLen + int64(nameLen) + int64(extraLen)
 	if e.data > dirOff || e.stored > dirOff-e.data {
-		return 0, tooLong
+		return 0, errIntoDirectory(dirOff)
 	}
 	if h, err = w.bytes(e.off, localLen+nameLen+extraLen); err != nil {
 		return 0, err
@@ -70,6 +68,10 @@ func checkLocal(w *window, e *zipEntry, dirOff int64) (int64, error) {
 		return e.data + e.stored, nil
 	}
 	return checkDescriptor(w, e, dirOff)
+}
+
+func errIntoDirectory(dirOff int64) error {
+	return &Error{Found: "a record that reaches into the directory", Allowed: fmt.Sprintf("an end before byte %d", dirOff)}
 }
 
 func compareLocal(h []byte, e *zipEntry) error {

@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/env python3
 """Makes the checkpoints of this folder, and beside each the arrays it holds as .npz.
 
     python3 make.py        in this folder; wants PyTorch (1.13 made the committed files) and NumPy
@@ -77,8 +77,10 @@ def training():
         "model": net.state_dict(),
         "optimizer": opt.state_dict(),
         "epoch": 3,
-        "hyper_parameters": {"name": "aft — été", "dropout": 0.25, "causal": True, "seed": 2**70, "milestones": collections.Counter([10, 10, 20])},
-        "note": None, "history": [1.5, (2, 3)], "size": torch.Size([4, 3]), "dtype": torch.float16, "device": torch.device("cpu"),
+        "hyper_parameters": {"name": "aft — été", "dropout": 0.25, "causal": True, "seed": 2**70,
+                             "milestones": collections.Counter([10, 10, 20])},
+        "note": None, "history": [1.5, (2, 3)], "size": torch.Size([4, 3]), "dtype": torch.float16,
+        "device": torch.device("cpu"),
         "tags": {"a", "b"}, "raw": b"\x00\xff",
     }
     tensors = {"model/" + k: v for k, v in state["model"].items()}
@@ -97,8 +99,8 @@ def safetensors(name, arrays, metadata):
     text += b" " * (-len(text) % 8)
     with open(name, "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text + data)
-    np.savez(name.rsplit(".", 1)[0] + ".npz", **{
-        k: (a.astype("<u4") << 16).view("<f4") if d == "BF16" else a.astype("<f4") if d == "F16" else a for k, (d, a) in arrays.items()})
+    widen = {"BF16": lambda a: (a.astype("<u4") << 16).view("<f4"), "F16": lambda a: a.astype("<f4")}
+    np.savez(name.rsplit(".", 1)[0] + ".npz", **{k: widen.get(d, lambda a: a)(a) for k, (d, a) in arrays.items()})
 
 
 def main():
