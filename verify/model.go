@@ -17,13 +17,14 @@ import (
 // outputs. The truth of anybody else's model is the native engine in float64. Options.Other names a second model that
 // is held against the same truth on the same inputs.
 //
-// Errors: the file cannot be read, the inputs do not fit it, ctx ends. An engine that refuses the model fails its rows.
+// Errors: the file cannot be read, the inputs do not fit it (*InputError), ctx ends. An engine that refuses the model
+// fails its rows.
 func Model(ctx context.Context, path string, o Options) (*Report, error) {
 	s, err := openSubject(path, &o)
 	if err != nil {
 		return nil, err
 	}
-	cases, err := o.cases(s)
+	cases, err := o.cases(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -107,13 +108,13 @@ func (r *modelRun) truths(ctx context.Context) error {
 			r.options.progress("reference: %s", c.id)
 			y, err := r.truth.stored.Forward(c.x(), c.grid)
 			if err != nil {
-				return fmt.Errorf("engine %s: %s: %w", Reference, c.id, err)
+				return r.unfit(fmt.Errorf("engine %s: %s: %w", Reference, c.id, err))
 			}
 			want["y"] = y
 		} else {
 			out, _, err := native.run(ctx, c.inputs)
 			if err != nil {
-				return fmt.Errorf("engine %s: %s: %w", Native, c.id, err)
+				return r.unfit(fmt.Errorf("engine %s: %s: %w", Native, c.id, err))
 			}
 			for name, t := range out {
 				want[name] = t.Array()
@@ -122,6 +123,22 @@ func (r *modelRun) truths(ctx context.Context) error {
 		r.want = append(r.want, want)
 	}
 	return nil
+}
+
+// InputError says that the model does not take the inputs that were given.
+type InputError struct{ Err error }
+
+func (e *InputError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the engine's error.
+func (e *InputError) Unwrap() error { return e.Err }
+
+// unfit marks the truth's refusal of given inputs.
+func (r *modelRun) unfit(err error) error {
+	if len(r.options.Inputs) == 0 {
+		return err
+	}
+	return &InputError{err}
 }
 
 // compare runs a model on every engine and case; label tells a second model's rows apart.
@@ -281,9 +298,9 @@ func (r *modelRun) noise(s *subject, e Engine, c *modelCase) ([]stage, noise, er
 }
 
 // foreignUnits scales the tolerance of a graph whose layers are not known.
-const foreignUnits = 64
+const foreignUnits = 16
 
-// foreignLimit allows 64 units of rounding of the largest element, times the square root of the number of nodes.
+// foreignLimit allows 16 units of rounding of the largest element, times the square root of the number of nodes.
 func foreignLimit(s *subject, dtype tensor.DType, want tensor.Array) limit {
 	l := newLimit(len(want.Data))
 	largest := largestFinite(want.Data)

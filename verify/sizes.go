@@ -1,8 +1,10 @@
 package verify
 
 import (
+	"context"
 	"fmt"
 
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/reference"
 )
@@ -27,37 +29,71 @@ const (
 
 // cases are the inputs that a model is compared on: the given ones, or seeded ones of the chosen size and, when the size
 // was left open, of a single position.
-func (o *Options) cases(s *subject) ([]*modelCase, error) {
-	sizes := []InputSizes{{Batch: o.Batch, Sequence: o.Sequence, Grid: o.Grid}}
+func (o *Options) cases(ctx context.Context, s *subject) ([]*modelCase, error) {
+	open := o.Batch == 0 && o.Sequence == 0 && o.Grid == [2]int{} && len(o.Inputs) == 0
+	first := InputSizes{Batch: o.Batch, Sequence: o.Sequence, Grid: o.Grid}
 	if o.Sequence == 0 && s.stored != nil && o.Grid == [2]int{} {
-		sizes[0].Sequence = affordable(s.stored)
+		first.Sequence = affordable(s.stored)
 		if s.stored.NeedsGrid() {
-			sizes[0].Grid = divide(sizes[0].Sequence)
+			first.Grid = divide(first.Sequence)
 		}
 	}
-	if o.Batch == 0 && o.Sequence == 0 && o.Grid == [2]int{} && len(o.Inputs) == 0 {
-		sizes = append(sizes, InputSizes{Batch: 1, Sequence: 1, Grid: [2]int{1, 1}})
+	single := InputSizes{Batch: 1, Sequence: 1, Grid: [2]int{1, 1}}
+	if open && s.stored == nil {
+		first = o.probe(ctx, s)
+		open = o.runs(ctx, s, single)
+	}
+	sizes := []InputSizes{first}
+	if open {
+		sizes = append(sizes, single)
 	}
 	var cases []*modelCase
 	for i, size := range sizes {
-		in, made, err := SeededInputs(s.graph, o.Inputs, size, o.Seed+uint64(i))
+		c, err := o.newCase(s, size, uint64(i))
 		if err != nil {
 			return nil, err
 		}
-		c := &modelCase{inputs: in}
-		if g := in["grid"]; g != nil && g.DType == tensor.Int64 && g.Len() == 2 {
-			hw, err := g.Int64s()
-			if err != nil {
-				return nil, err
-			}
-			c.grid = [2]int{int(hw[0]), int(hw[1])}
-		}
-		c.id = describeInputs(s, in, made)
 		if i == 0 || c.id != cases[0].id {
 			cases = append(cases, c)
 		}
 	}
 	return cases, nil
+}
+
+// newCase makes the inputs of one size.
+func (o *Options) newCase(s *subject, size InputSizes, number uint64) (*modelCase, error) {
+	in, made, err := SeededInputs(s.graph, o.Inputs, size, o.Seed+number)
+	if err != nil {
+		return nil, err
+	}
+	c := &modelCase{id: describeInputs(s, in, made), inputs: in}
+	if g := in["grid"]; g != nil && g.DType == tensor.Int64 && g.Len() == 2 {
+		hw, err := g.Int64s()
+		if err != nil {
+			return nil, err
+		}
+		c.grid = [2]int{int(hw[0]), int(hw[1])}
+	}
+	return c, nil
+}
+
+// probe finds a size that somebody else's graph takes: dynamic axes may hide limits that only a run shows.
+func (o *Options) probe(ctx context.Context, s *subject) InputSizes {
+	for t := defaultSequence; t > 0; t-- {
+		if size := (InputSizes{Sequence: t}); o.runs(ctx, s, size) {
+			return size
+		}
+	}
+	return InputSizes{} // whose failure says why
+}
+
+func (o *Options) runs(ctx context.Context, s *subject, size InputSizes) bool {
+	c, err := o.newCase(s, size, 0)
+	if err != nil {
+		return false
+	}
+	_, err = s.graph.Run(ctx, c.inputs, onnxgraph.RunOptions{})
+	return err == nil
 }
 
 func describeInputs(s *subject, in map[string]*tensor.Tensor, made []string) string {

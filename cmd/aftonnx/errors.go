@@ -13,6 +13,7 @@ import (
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/ort"
+	"github.com/aftonnx/aftonnx/verify"
 )
 
 // Exit codes; "aftonnx help exit-codes" explains them.
@@ -109,12 +110,13 @@ func inputCode(err error) int {
 		graph      *onnxgraph.Error
 		wire       *onnxpb.Error
 		model      *ort.ModelError
+		inputs     *verify.InputError
 	)
 	switch {
 	case errors.As(err, &missing), errors.As(err, &old):
 		return exitRuntime
 	case errors.As(err, &checkpoint), errors.As(err, &imported), errors.As(err, &graph), errors.As(err, &wire),
-		errors.As(err, &model), errors.Is(err, fs.ErrNotExist):
+		errors.As(err, &model), errors.As(err, &inputs), errors.Is(err, fs.ErrNotExist):
 		return exitInput
 	}
 	return 0
@@ -124,7 +126,7 @@ func inputCode(err error) int {
 func nearest(what, name string, names []string) string {
 	var close []string
 	for _, n := range names {
-		if distance(strings.ToLower(name), strings.ToLower(n)) <= 1+len(n)/3 {
+		if similar(name, n) {
 			close = append(close, n)
 		}
 	}
@@ -133,6 +135,11 @@ func nearest(what, name string, names []string) string {
 	}
 	names = slices.Sorted(slices.Values(names))
 	return what + " are " + strings.Join(names, ", ")
+}
+
+// similar reports whether one name may be a mistyping of the other.
+func similar(a, b string) bool {
+	return distance(strings.ToLower(a), strings.ToLower(b)) <= 1+len(b)/3
 }
 
 // distance is the number of single characters to insert, delete or replace to make a of b (Levenshtein).

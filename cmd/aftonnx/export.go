@@ -52,9 +52,12 @@ What the checkpoint's names do not say, --variant, --causal, --window, --heads a
 		RunE: func(cmd *cobra.Command, args []string) error { return a.export(cmd, args[0], &o) },
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "", "the `FILE.onnx` to write (default: the checkpoint's name, in the current directory)")
-	f.StringVar(&o.verify, "verify", "auto", "auto (a short sequence), full (also the full length, kernels against bodies) or off")
-	f.StringSliceVar(&o.engines, "engine", nil, "engines to verify with, a comma-separated `LIST` of kernel, portable, native (default: all)")
+	f.StringVarP(&o.output, "output", "o", "",
+		"the `FILE.onnx` to write (default: the checkpoint's name, in the current directory)")
+	f.StringVar(&o.verify, "verify", "auto",
+		"auto (a short sequence), full (also the full length, kernels against bodies) or off")
+	f.StringSliceVar(&o.engines, "engine", nil,
+		"engines to verify with, a comma-separated `LIST` of kernel, portable, native (default: all)")
 	f.Uint64Var(&o.seed, "seed", 0, "the seed of the inputs to verify with")
 	f.BoolVar(&o.force, "force", false, "replace an existing file that aftonnx did not write")
 	a.addJSON(f, exportSchema)

@@ -128,7 +128,10 @@ func inspectCheckpoint(path string, c *checkpoint.File) inspection {
 
 func inspectModel(path string, f *modelFile) inspection {
 	m := f.graph.Proto()
-	v := inspection{Schema: inspectSchema, File: path, Kind: "onnx", IR: m.GetIrVersion(), Metadata: map[string]string{}, Tensors: []value{}}
+	v := inspection{
+		Schema: inspectSchema, File: path, Kind: "onnx", IR: m.GetIrVersion(),
+		Metadata: map[string]string{}, Tensors: []value{},
+	}
 	v.Producer = strings.TrimSpace(m.GetProducerName() + " " + m.GetProducerVersion())
 	for _, o := range m.GetOpsetImport() {
 		domain := o.GetDomain()
@@ -143,7 +146,8 @@ func inspectModel(path string, f *modelFile) inspection {
 	v.Inputs, v.Outputs = declared(f.graph.Inputs()), declared(f.graph.Outputs())
 	for _, n := range m.GetGraph().GetNode() {
 		v.Nodes = append(v.Nodes, node{
-			Op: qualified(n.GetDomain(), n.GetOpType()), Name: n.GetName(), Inputs: n.GetInput(), Outputs: n.GetOutput(), Attrs: attributes(n),
+			Op: qualified(n.GetDomain(), n.GetOpType()), Name: n.GetName(),
+			Inputs: n.GetInput(), Outputs: n.GetOutput(), Attrs: attributes(n),
 		})
 	}
 	for _, fn := range m.GetFunctions() {
@@ -198,8 +202,8 @@ func sizes(shape []int) []string {
 	return out
 }
 
-// printInspection writes one table: what each row is about, its name, its type, its shape or attributes. Facts about the file come
-// first.
+// printInspection writes one table: what each row is about, its name, its type, its shape or attributes. Facts about
+// the file come first.
 func (a *app) printInspection(v *inspection) {
 	t := &table{header: []string{"what", "name", "type", "details"}}
 	t.add("file", printable(v.File), v.Kind, "")

@@ -28,12 +28,13 @@ func openFile(path string) (*modelFile, error) {
 	}
 	info, statErr := os.Stat(path)
 	if statErr != nil || !info.Mode().IsRegular() {
-		return nil, err
+		return nil, (&failure{code: exitInput, err: err}).hint("%s", nearby(path))
 	}
 	isModel := strings.EqualFold(filepath.Ext(path), ".onnx")
 	if info.Size() > math.MaxInt32 {
 		if isModel {
-			return nil, inputf("%q: has %d bytes, want at most %d, the limit of one protobuf message", path, info.Size(), math.MaxInt32)
+			return nil, inputf("%q: has %d bytes, want at most %d, the limit of one protobuf message",
+				path, info.Size(), math.MaxInt32)
 		}
 		return nil, err
 	}
@@ -53,6 +54,32 @@ func openFile(path string) (*modelFile, error) {
 		return nil, graphErr
 	}
 	return nil, err
+}
+
+// nearby advises on a path that is no file: what a folder holds that could be meant, or a file of nearly that name.
+func nearby(path string) string {
+	dir, name := path, ""
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		dir, name = filepath.Dir(path), filepath.Base(path)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ""
+	}
+	var found []string
+	for _, e := range entries {
+		switch strings.ToLower(filepath.Ext(e.Name())) {
+		case ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx":
+			if e.Type().IsRegular() && (name == "" || similar(name, e.Name())) {
+				found = append(found, shellQuote(filepath.Join(dir, e.Name())))
+			}
+		}
+	}
+	const most = 3
+	if len(found) == 0 || len(found) > most && name != "" {
+		return ""
+	}
+	return "did you mean " + strings.Join(found[:min(len(found), most)], " or ") + "?"
 }
 
 // openModel opens a file that must be an ONNX model.

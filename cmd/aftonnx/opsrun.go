@@ -26,7 +26,8 @@ type opsRunFlags struct {
 	dtype   string
 	output  string
 	force   bool
-	double  bool
+
+	portableMath string
 }
 
 func (a *app) opsRunCommand() *cobra.Command {
@@ -47,7 +48,7 @@ The engines kernel and portable compute in the arrays' type; reference and nativ
 	f.StringVar(&o.dtype, "dtype", "", "round the arrays to float32, float16 or float64 first")
 	f.StringVarP(&o.output, "output", "o", "", "write Y to `FILE.npy`")
 	f.BoolVar(&o.force, "force", false, "replace an existing output")
-	f.BoolVar(&o.double, "double", false, "portable: compute in double inside, as export --portable-math double")
+	f.StringVar(&o.portableMath, "portable-math", "float", "the portable engine computes in float or double inside")
 	a.addJSON(f, runSchema)
 	o.runtime.add(f)
 	return cmd
@@ -216,7 +217,12 @@ func (a *app) runOp(e verify.Engine, def *ops.Def, attrs ops.Attrs, inputs []*te
 		}
 		return y.Tensor(tensor.Float64)
 	}
-	proto, err := export.Operator(def, attrs, described, export.Options{DType: inputs[0].DType, DoublePortable: o.double})
+	written := exportFlags{dtype: inputs[0].DType.String(), portableMath: o.portableMath}
+	options, err := written.options([2]int{})
+	if err != nil {
+		return nil, err
+	}
+	proto, err := export.Operator(def, attrs, described, options)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +234,9 @@ func (a *app) runOp(e verify.Engine, def *ops.Def, attrs ops.Attrs, inputs []*te
 	for i, p := range def.Inputs {
 		named[p.Name] = inputs[i]
 	}
-	out, err := a.runModel(e, model, named, verify.RunOptions{Open: o.runtime.opener(a), Threads: o.runtime.threads, Wide: true})
+	out, err := a.runModel(e, model, named, verify.RunOptions{
+		Open: o.runtime.opener(a), Threads: o.runtime.threads, Wide: true,
+	})
 	if err != nil {
 		return nil, err
 	}

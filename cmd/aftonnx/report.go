@@ -81,7 +81,9 @@ func worstCells(row *verify.Result) []string {
 	if row.Kind != verify.KindRounding {
 		tolerance = fmt.Sprintf("%.3g", float64(w.Tolerance))
 	}
-	return []string{fmt.Sprintf("%s %v", w.Case, w.Index), fmt.Sprint(float64(w.Got)), fmt.Sprint(float64(w.Want)), tolerance, row.Derived}
+	return []string{
+		fmt.Sprintf("%s %v", w.Case, w.Index), fmt.Sprint(float64(w.Got)), fmt.Sprint(float64(w.Want)), tolerance, row.Derived,
+	}
 }
 
 // explain says on the message stream what the table cannot: what was covered, notes, and every problem.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/atomicfile"
 	"github.com/aftonnx/aftonnx/internal/npy"
 	"github.com/aftonnx/aftonnx/internal/tensor"
@@ -101,22 +100,9 @@ func (o *runFlags) check() error {
 // runInputs reads, casts and completes the inputs.
 func (a *app) runInputs(f *modelFile, o *runFlags) (map[string]*tensor.Tensor, *runView, error) {
 	declared := f.graph.Inputs()
-	var order []string
-	for _, v := range declared {
-		order = append(order, v.Name)
-	}
-	given, err := a.readInputs(o.inputs, o.all, order)
+	given, err := a.modelInputs(f.path, declared, o.inputs, o.all)
 	if err != nil {
 		return nil, nil, err
-	}
-	for name, t := range given {
-		i := slices.IndexFunc(declared, func(v onnxgraph.Value) bool { return v.Name == name })
-		if i < 0 {
-			return nil, nil, usagef("%q: has no input %q", f.path, name).hint("%s", nearest("inputs", name, order))
-		}
-		if given[name], err = a.castInput(name, t, declared[i].DType); err != nil {
-			return nil, nil, err
-		}
 	}
 	grid, err := parseGrid(o.grid)
 	if err != nil {
@@ -128,11 +114,11 @@ func (a *app) runInputs(f *modelFile, o *runFlags) (map[string]*tensor.Tensor, *
 		return nil, nil, usagef("%w", err)
 	}
 	view := &runView{Schema: runSchema, Model: f.path, Seed: o.seed}
-	for _, name := range order {
-		view.Inputs = append(view.Inputs, viewTensor(name, all[name]))
-		if slices.Contains(made, name) {
+	for _, v := range declared {
+		view.Inputs = append(view.Inputs, viewTensor(v.Name, all[v.Name]))
+		if slices.Contains(made, v.Name) {
 			view.Inputs[len(view.Inputs)-1].Random = true
-			a.say("note: input %q is not given: %s", name, describeMade(all[name], o.seed))
+			a.say("note: input %q is not given: %s", v.Name, describeMade(all[v.Name], o.seed))
 		}
 	}
 	return all, view, nil

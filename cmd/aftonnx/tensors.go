@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/npy"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
@@ -24,7 +25,8 @@ func readTensor(path string) (*tensor.Tensor, error) {
 		_, t, err := readProto(path)
 		return t, err
 	case ".npz":
-		return nil, usagef("%q: holds several arrays, want one", path).hint("give the whole file with --inputs %s", shellQuote(path))
+		return nil, usagef("%q: holds several arrays, want one", path).
+			hint("give the whole file with --inputs %s", shellQuote(path))
 	}
 	if err := checkRegular(path); err != nil {
 		return nil, err
@@ -186,6 +188,29 @@ func readDataSet(dir string, entries []os.DirEntry, order []string, given map[st
 		given[name] = t
 	}
 	return nil
+}
+
+// modelInputs reads the inputs of a model, which has to have them, in its types.
+func (a *app) modelInputs(path string, declared []onnxgraph.Value, single []string, all string) (
+	map[string]*tensor.Tensor, error) {
+	var order []string
+	for _, v := range declared {
+		order = append(order, v.Name)
+	}
+	given, err := a.readInputs(single, all, order)
+	if err != nil {
+		return nil, err
+	}
+	for name, t := range given {
+		i := slices.Index(order, name)
+		if i < 0 {
+			return nil, usagef("%q: has no input %q", path, name).hint("%s", nearest("inputs", name, order))
+		}
+		if given[name], err = a.castInput(name, t, declared[i].DType); err != nil {
+			return nil, err
+		}
+	}
+	return given, nil
 }
 
 // castInput makes a floating-point array of the type that is wanted; numpy's default is float64, few models' is. It says

@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/aftonnx/aftonnx/export"
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
 	"github.com/aftonnx/aftonnx/verify"
 )
@@ -39,7 +41,8 @@ too is held against the first one's truth. Exit code 1: something differs.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.verify(cmd, args, &o) },
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&o.engines, "engine", nil, "engines to compare, a comma-separated `LIST` of kernel, portable, native (default: all)")
+	f.StringSliceVar(&o.engines, "engine", nil,
+		"engines to compare, a comma-separated `LIST` of kernel, portable, native (default: all)")
 	f.StringArrayVarP(&o.inputs, "input", "i", nil, "an input, `NAME=FILE` (.npy, .pb), instead of a random one")
 	f.StringVar(&o.all, "inputs", "", "inputs from an .npz file, a folder of .npy files or a test data set, `PATH`")
 	f.IntVar(&o.batch, "batch", 0, "the batch of random inputs (0: 2)")
@@ -89,16 +92,15 @@ func operatorFlags(f *pflag.FlagSet) (err error) {
 }
 
 func (a *app) verifyModel(args []string, options *verify.Options, o *verifyFlags) (*verify.Report, error) {
-	var order []string
+	// What a checkpoint's export will take.
+	declared := []onnxgraph.Value{{Name: "x", DType: options.Export.DType}, {Name: "grid", DType: tensor.Int64}}
 	for i, path := range args { // both are judged before work starts
 		f, err := openFile(path)
 		if err != nil {
 			return nil, err
 		}
 		if i == 0 && f.graph != nil {
-			for _, v := range f.graph.Inputs() {
-				order = append(order, v.Name)
-			}
+			declared = f.graph.Inputs()
 		}
 		f.close()
 	}
@@ -106,10 +108,7 @@ func (a *app) verifyModel(args []string, options *verify.Options, o *verifyFlags
 		options.Other = args[1]
 	}
 	var err error
-	if order == nil {
-		order = []string{"x", "grid"}
-	}
-	if options.Inputs, err = a.readInputs(o.inputs, o.all, order); err != nil {
+	if options.Inputs, err = a.modelInputs(args[0], declared, o.inputs, o.all); err != nil {
 		return nil, err
 	}
 	return verify.Model(a.ctx, args[0], *options)
