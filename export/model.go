@@ -63,6 +63,15 @@ func Model(m *reference.Model, o Options) (*onnxpb.ModelProto, error) {
 	return p, nil
 }
 
+// Encode is the bytes of Model's model: what goes into an .onnx file.
+func Encode(m *reference.Model, o Options) ([]byte, error) {
+	p, err := Model(m, o)
+	if err != nil {
+		return nil, err
+	}
+	return onnxpb.Encode(p)
+}
+
 // stack is a model being written.
 type stack struct {
 	options Options

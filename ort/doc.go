@@ -4,9 +4,9 @@
 //	defer rt.Close()
 //	s, err := rt.Load("model.onnx", ort.SessionOptions{Threads: 2})
 //	defer s.Close()
-//	x, err := tensor.FromFloat64s(tensor.Float32, []int{1, 4, 8}, values)
+//	x, err := ort.NewTensor([]int{1, 4, 8}, []float32{...})
 //	out, err := s.Run(ctx, map[string]*ort.Tensor{"x": x})
-//	y := out["y"]
+//	y, err := ort.Values[float32](out["y"])
 //
 // # Finding the library
 //

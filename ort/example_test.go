@@ -34,8 +34,11 @@ func Example() {
 		fmt.Println(in)
 	}
 
-	keys := &ort.Tensor{DType: tensor.Float32, Shape: []int{1, 2, 2}, Data: make([]byte, 16)}
-	values, err := tensor.FromFloat64s(tensor.Float32, []int{1, 2, 2}, []float64{1, 10, 3, 30})
+	keys, err := ort.NewTensor([]int{1, 2, 2}, []float32{0, 0, 0, 0})
+	if err != nil {
+		log.Fatal(err)
+	}
+	values, err := ort.NewTensor([]int{1, 2, 2}, []float32{1, 10, 3, 30})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -43,7 +46,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(out["y"].Shape, out["y"].Float64s())
+	y, err := ort.Values[float32](out["y"])
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(out["y"].Shape, y)
 	// Output:
 	// q float32 (batch,sequence,dim)
 	// k float32 (batch,sequence,dim)

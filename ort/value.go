@@ -10,13 +10,10 @@ import (
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
-// Tensor is what goes into and comes out of a model.
-type Tensor = tensor.Tensor
-
 // Value is an input or output of a model.
 type Value struct {
 	Name     string
-	DType    tensor.DType
+	DType    DType
 	Dims     []Dim
 	AnyShape bool // the model states no shape: any rank will do, and Dims is empty
 }
