@@ -190,10 +190,15 @@ func (s *stack) metadata() []*onnxpb.StringStringEntryProto {
 	for i, l := range s.model.Layers {
 		variants[i] = string(l.Variant)
 	}
+	math := ""
+	if s.options.DoublePortable {
+		math = tensor.Float64.String()
+	}
 	var props []*onnxpb.StringStringEntryProto
 	for _, p := range [][2]string{
 		{"dtype", s.options.DType.String()},
 		{"layers", strconv.Itoa(len(variants))},
+		{strings.TrimPrefix(PortableMathKey, metadataPrefix), math},
 		{"source_sha256", s.options.SourceSHA256},
 		{"variant", strings.Join(variants, ",")},
 		{"version", s.options.Version},

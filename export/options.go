@@ -15,6 +15,8 @@ const DefaultOpset = 17
 const (
 	Producer       = "aftonnx"
 	metadataPrefix = "io.aftonnx."
+	// PortableMathKey is the metadata key that says in what type function bodies compute inside, where it is not the model's.
+	PortableMathKey = metadataPrefix + "portable_math"
 )
 
 // Options say how a model is written. The zero value is a float32 model of opset 17 with function bodies.

@@ -35,12 +35,15 @@ type noise struct {
 	op     float64 // tolerance of an AFT operator over max|V|
 	cumSum float64 // the same a source position, where a body sums with CumSum
 	double bool    // op grows with max|K+W|
-	body   bool    // a function body: the operator's tolerance holds in a range only
+	body   float64 // a function body: the range(K) + range(W) in which the operator's tolerance holds; 0: no body
 }
 
 // noiseOf is the noise of an engine that runs a model of that type.
 func noiseOf(r rule) noise {
-	n := noise{stored: 0x1p-24, sum: 0x1p-24, op: r.units(0), body: r.engine == Portable || r.engine == Native}
+	n := noise{stored: 0x1p-24, sum: 0x1p-24, op: r.units(0)}
+	if r.engine == Portable || r.engine == Native {
+		n.body = r.bodyRange()
+	}
 	n.cumSum = r.units(1) - r.units(0)
 	switch {
 	case r.inDouble():
@@ -209,7 +212,7 @@ func (n noise) mix(l *reference.Layer, x signal, grid [2]int) (y signal, info mi
 		fromGate := slope * ratio.Data[i]
 		y.variance[i] = fromGate*fromGate*q.variance[i] + gate*gate*variance[i] + own*own + n.round(y.value.Data[i])
 	}
-	info.beyond = n.body && call.beyondRange()
+	info.beyond = n.body > 0 && call.beyond(n.body)
 	info.steep = deviations*math.Sqrt(largestFinite(k.variance)) > steepKeys
 	return y, info, nil
 }

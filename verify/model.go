@@ -282,7 +282,7 @@ func (r *modelRun) judgeBodies(ctx context.Context, of *judgement, p *program) e
 
 // noise carries an engine's roundings through the reference model; nil for a foreign graph.
 func (r *modelRun) noise(s *subject, e Engine, c *modelCase) ([]stage, noise, error) {
-	n := noiseOf(rule{engine: e, dtype: s.dtype, cumSum: e == Portable && usesCumSum(s.graph.Proto())})
+	n := noiseOf(rule{engine: e, dtype: s.dtype, cumSum: e == Portable && usesCumSum(s.graph.Proto()), wide: s.wideBodies()})
 	if r.truth.stored == nil {
 		return nil, n, nil
 	}

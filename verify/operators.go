@@ -155,8 +155,9 @@ func (m *opModel) addBodies(ctx context.Context, row *Result, c *opCase, in map[
 		row.fail("%s: %v", id, err)
 		return nil
 	}
-	l := call.limit(rule{engine: Native, dtype: call.dtype}, want)
-	l.finiteOnly = call.beyondRange()
+	native := rule{engine: Native, dtype: call.dtype}
+	l := call.limit(native, want)
+	l.finiteOnly = call.beyond(native.bodyRange())
 	y := got[c.def.Output.Name]
 	row.add(id, y.Float64s(), y.Shape, want, l)
 	return nil

@@ -45,10 +45,12 @@ type Result struct {
 	Derived string `json:"derived"` // the rule that the tolerance follows
 	Worst   *Worst `json:"worst"`   // where the error is the largest part of its tolerance; null if nothing was compared
 	Finite  int    `json:"finite"`  // cases outside a body's range, held to being finite only
-	Calls   uint64 `json:"calls"`   // kernel calls counted
-	Nodes   uint64 `json:"nodes"`   // kernel calls expected: AFT nodes run
-	Problem string `json:"problem"` // what failed, "" if it passed
-	Located string `json:"located"` // the first layer that differs, where that could be found out
+	// FiniteMaxAbs is their largest |got - want|, which MaxAbs leaves out and nothing is held against.
+	FiniteMaxAbs Number `json:"finite_max_abs"`
+	Calls        uint64 `json:"calls"`   // kernel calls counted
+	Nodes        uint64 `json:"nodes"`   // kernel calls expected: AFT nodes run
+	Problem      string `json:"problem"` // what failed, "" if it passed
+	Located      string `json:"located"` // the first layer that differs, where that could be found out
 
 	ratio float64 // Worst.Ratio()
 }

@@ -32,6 +32,13 @@ type subject struct {
 	foreign string // the note that says why there is no reference
 }
 
+// wideBodies reports whether the function bodies compute in double inside, which export notes in the metadata.
+func (s *subject) wideBodies() bool {
+	return slices.ContainsFunc(s.graph.Proto().GetMetadataProps(), func(p *onnxpb.StringStringEntryProto) bool {
+		return p.GetKey() == export.PortableMathKey && p.GetValue() == tensor.Float64.String()
+	})
+}
+
 // openSubject reads a checkpoint, which it exports in memory, or an ONNX model.
 func openSubject(path string, o *Options) (*subject, error) {
 	if data := modelBytes(path); data != nil {

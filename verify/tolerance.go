@@ -9,11 +9,14 @@ import (
 )
 
 const (
-	epsilon32     = 0x1p-23 // distance of 1 and the next float32
-	floatUnits    = 16      // kernels and bodies in float: 16 epsilon32 max|V|
-	doubleError   = 1e-12   // in double, while max|K+W| <= doubleLogit
-	doubleLogit   = 100
-	portableRange = 80 // bodies owe the tolerance while range(K) + range(W) of a batch entry is at most this
+	epsilon32   = 0x1p-23 // distance of 1 and the next float32
+	floatUnits  = 16      // kernels and bodies in float: 16 epsilon32 max|V|
+	doubleError = 1e-12   // in double, while max|K+W| <= doubleLogit
+	doubleLogit = 100
+	// Bodies owe the tolerance while range(K) + range(W) of a batch entry is at most this: exp(-80) is a normal float32,
+	// exp(-600) a normal double with room for V.
+	floatRange  = 80
+	doubleRange = 600
 )
 
 // opCall is one call of an operator with its inputs as stored, widened: what a tolerance is computed from.
@@ -47,10 +50,11 @@ func newOpCall(def *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) *opCall {
 //	portable, cumSum the float bound plus T/8 * 2^-23 * m
 //
 // m is max|V| over the source positions of the element's batch entry and channel that K does not remove, times |Q| where
-// that multiplies ungated and exceeds 1. Where range(K) + range(W) of a batch entry exceeds 80 a body need only be finite.
+// that multiplies ungated and exceeds 1. Where range(K) + range(W) of a batch entry exceeds 80 (600 for a body that computes
+// in double) a body need only be finite.
 func (c *opCall) limit(r rule, want tensor.Array) limit {
 	l := newLimit(len(want.Data))
-	l.finiteOnly = r.engine == Portable && c.beyondRange()
+	l.finiteOnly = r.engine == Portable && c.beyond(r.bodyRange())
 	m, logits := c.largestV(), max(1, c.largestLogit()/doubleLogit)
 	for i := range want.Data {
 		at := tensor.Unravel(i, want.Shape)
@@ -75,6 +79,16 @@ type rule struct {
 	engine Engine
 	dtype  tensor.DType
 	cumSum bool // portable: a body sums with CumSum
+	wide   bool // portable: the bodies compute in double inside, whatever the type
+}
+
+// bodyRange is how far range(K) + range(W) may go before a body need only be finite. It is the body's: one written for
+// float keeps its guards against float's limits when the native engine runs it in double.
+func (r rule) bodyRange() float64 {
+	if r.wide || r.dtype == tensor.Float64 {
+		return doubleRange
+	}
+	return floatRange
 }
 
 func (r rule) inDouble() bool { return r.engine == Native || r.dtype == tensor.Float64 }
@@ -104,9 +118,9 @@ func (r rule) String() string {
 	}
 	switch r.engine {
 	case Portable:
-		text += fmt.Sprintf(" while range(K)+range(W) <= %d, else finite", portableRange)
+		text += fmt.Sprintf(" while range(K)+range(W) <= %g, else finite", r.bodyRange())
 	case Native:
-		text += fmt.Sprintf("; bodies while range(K)+range(W) <= %d, else finite", portableRange)
+		text += fmt.Sprintf("; bodies while range(K)+range(W) <= %g, else finite", r.bodyRange())
 	}
 	return text
 }
@@ -152,13 +166,13 @@ func largestFinite(values []float64) float64 {
 	return m
 }
 
-// beyondRange reports whether a batch entry's range(K) + range(W) exceeds what bodies owe a tolerance for. Entries of
-// -inf remove a position or pair: no term is formed of them, so they do not widen the range.
-func (c *opCall) beyondRange() bool {
+// beyond reports whether a batch entry's range(K) + range(W) exceeds what bodies owe a tolerance for. Entries of -inf
+// remove a position or pair: no term is formed of them, so they do not widen the range.
+func (c *opCall) beyond(limit float64) bool {
 	bias := finiteRange(c.bias)
 	n := c.k.Shape[1] * c.k.Shape[2]
 	for b := range c.k.Shape[0] {
-		if finiteRange(c.k.Data[b*n:(b+1)*n])+bias > portableRange {
+		if finiteRange(c.k.Data[b*n:(b+1)*n])+bias > limit {
 			return true
 		}
 	}

@@ -126,7 +126,7 @@ func TestOpCall_removedPositions(t *testing.T) {
 	if got := c.largestV(); !slices.Equal(got, []float64{3, 2}) {
 		t.Errorf("largest values %v, want [3 2]", got)
 	}
-	if c.beyondRange() {
+	if c.beyond(floatRange) {
 		t.Error("a range of 79 counts as more than 80")
 	}
 	want := tensor.Array{Shape: []int{1, 1, 2}, Data: []float64{0, 0}}

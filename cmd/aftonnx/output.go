@@ -53,6 +53,7 @@ const (
 	wordFail    = "FAIL"
 	wordMissing = "missing"
 	wordInfo    = "info"
+	wordFinite  = "finite" // finite where more is not owed: no tolerance was applied
 )
 
 // paint colours a verdict where colours are wanted.

@@ -59,6 +59,8 @@ func reportCells(row *verify.Result) []string {
 		verdict = wordFail
 	case row.Kind == verify.KindRounding:
 		verdict = wordInfo
+	case row.Finite > 0 && row.Finite == row.Cases:
+		verdict = wordFinite
 	}
 	used := ""
 	if row.Worst != nil && row.Kind != verify.KindRounding {
@@ -68,8 +70,11 @@ func reportCells(row *verify.Result) []string {
 	if row.Calls > 0 || row.Nodes > 0 {
 		calls = fmt.Sprint(row.Calls)
 	}
-	return []string{row.Name, string(row.Engine), row.DType, fmt.Sprint(row.Cases), fmt.Sprintf("%.2e", float64(row.MaxAbs)),
-		fmt.Sprintf("%.2e", float64(row.MaxRel)), used, calls, verdict}
+	largest, relative := fmt.Sprintf("%.2e", float64(row.MaxAbs)), fmt.Sprintf("%.2e", float64(row.MaxRel))
+	if verdict == wordFinite {
+		largest, relative = fmt.Sprintf("%.2e", float64(row.FiniteMaxAbs)), ""
+	}
+	return []string{row.Name, string(row.Engine), row.DType, fmt.Sprint(row.Cases), largest, relative, used, calls, verdict}
 }
 
 func worstCells(row *verify.Result) []string {
@@ -92,6 +97,13 @@ func (a *app) explain(r *verify.Report) {
 		a.say("note: %s", note)
 	}
 	a.say("covered: %s", strings.Join(r.Covered, "; "))
+	for i := range r.Results {
+		if row := &r.Results[i]; row.Finite > 0 && row.Kind == verify.KindOutput && row.Engine == verify.Portable {
+			a.say("note: %s, %s: in %d of %d cases keys and biases span more than the function bodies are exact in: there they are "+
+				"only finite, and off by %.2g", row.Name, row.Engine, row.Finite, row.Cases, float64(row.FiniteMaxAbs))
+			a.say("hint: aftonnx export --portable-math double makes them exact in a much wider range")
+		}
+	}
 	for i := range r.Results {
 		if row := &r.Results[i]; row.Problem != "" {
 			a.say("%s, %s, %s: %s", row.Name, row.Engine, row.DType, row.Problem)
