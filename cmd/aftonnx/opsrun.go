@@ -9,7 +9,6 @@ import (
 
 	"github.com/aftonnx/aftonnx/export"
 	"github.com/aftonnx/aftonnx/internal/atomicfile"
-	"github.com/aftonnx/aftonnx/internal/npy"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
@@ -47,7 +46,7 @@ The engines kernel and portable compute in the arrays' type; reference and nativ
 	f.StringVar(&o.engine, "engine", "kernel", "reference, kernel, portable or native")
 	f.StringVar(&o.dtype, "dtype", "", "round the arrays to float32, float16 or float64 first")
 	f.StringVarP(&o.output, "output", "o", "", "write Y to `FILE.npy`")
-	f.BoolVar(&o.force, "force", false, "replace an existing output")
+	f.BoolVar(&o.force, "force", false, "replace an output that exists and is no array")
 	f.StringVar(&o.portableMath, "portable-math", "float", "the portable engine computes in float or double inside")
 	a.addJSON(f, runSchema)
 	o.runtime.add(f)
@@ -250,8 +249,11 @@ func (a *app) finishOp(e verify.Engine, def *ops.Def, inputs []*tensor.Tensor, y
 	}
 	view.Outputs = []tensorView{viewTensor(def.Output.Name, y)}
 	if o.output != "" {
-		err := atomicfile.Write(o.output, atomicfile.Options{Force: o.force}, npy.Encode(y))
+		staged, err := stageArray(o.output, y, o.inputs, o.force)
 		if err != nil {
+			return err
+		}
+		if err := staged.Commit(); err != nil {
 			return outputError(err)
 		}
 		view.Outputs[0].File = o.output

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aftonnx/aftonnx/internal/atomicfile"
-	"github.com/aftonnx/aftonnx/internal/npy"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/verify"
 )
@@ -51,7 +50,7 @@ native (Go alone: needs no ONNX Runtime).`,
 	f.IntVar(&o.sequence, "sequence", 0, "the sequence length of random inputs (0: at most 16)")
 	f.StringVar(&o.grid, "grid", "", "the grid `H,W` of random inputs, where the model takes one")
 	f.Uint64Var(&o.seed, "seed", 0, "the seed of random inputs")
-	f.BoolVar(&o.force, "force", false, "replace existing outputs")
+	f.BoolVar(&o.force, "force", false, "replace outputs that exist and are no arrays")
 	a.addJSON(f, runSchema)
 	o.runtime.add(f)
 	return cmd
@@ -211,9 +210,9 @@ func writeOutputs(out map[string]*tensor.Tensor, view *runView, o *runFlags) err
 	}()
 	for i, v := range view.Outputs {
 		path := filepath.Join(o.outputDir, fileName(v.Name))
-		s, err := atomicfile.Stage(path, atomicfile.Options{Force: o.force}, npy.Encode(out[v.Name]))
+		s, err := stageArray(path, out[v.Name], o.inputs, o.force)
 		if err != nil {
-			return outputError(err)
+			return err
 		}
 		staged = append(staged, s)
 		view.Outputs[i].File = path
