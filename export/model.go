@@ -202,6 +202,7 @@ func (s *stack) metadata() []*onnxpb.StringStringEntryProto {
 		{"source_sha256", s.options.SourceSHA256},
 		{"variant", strings.Join(variants, ",")},
 		{"version", s.options.Version},
+		{strings.TrimPrefix(WeightsKey, metadataPrefix), WeightsDigest(s.graph)},
 	} {
 		if p[1] != "" {
 			props = append(props, &onnxpb.StringStringEntryProto{Key: metadataPrefix + p[0], Value: p[1]})

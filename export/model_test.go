@@ -71,6 +71,7 @@ func TestModel_names(t *testing.T) {
 		{"metadata", []string{
 			"io.aftonnx.dtype=float32", "io.aftonnx.layers=2", "io.aftonnx.source_sha256=0123",
 			"io.aftonnx.variant=local,conv1d", "io.aftonnx.version=v9",
+			"io.aftonnx.weights_sha256=" + export.WeightsDigest(p.Graph),
 		}, metadata(p)},
 	} {
 		if diff := cmp.Diff(c.want, c.got); diff != "" {

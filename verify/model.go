@@ -45,6 +45,9 @@ func Model(ctx context.Context, path string, o Options) (*Report, error) {
 		return nil, err
 	}
 	report.Results = append(report.Results, rows...)
+	if row, ok := s.digest(); ok {
+		report.Results = append(report.Results, row)
+	}
 	if s.exact != nil && s.stored != nil {
 		weights, err := s.compareWeights("weights")
 		if err != nil {

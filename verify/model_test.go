@@ -445,3 +445,22 @@ func TestModel_fullLength(t *testing.T) {
 		t.Errorf("%d cases, %d calls, ratio %v, case %q, want one run of length 64", row.Cases, row.Calls, row.ratio, row.Worst.Case)
 	}
 }
+
+// A weight that was changed in the file alone contradicts nothing but the digest of the weights.
+func TestModel_digest(t *testing.T) {
+	_, p := loadTrained(t, export.Options{})
+	o := Options{Engines: []Engine{Native}}
+	report, err := Model(t.Context(), writeModel(t, p), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPass(t, report)
+	find(t, report, "digest", Reference)
+	report, err = Model(t.Context(), writeModel(t, mutate(t, p, "layers.1.v.weight", 3)), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row := find(t, report, "digest", Reference); row.Pass || report.Pass {
+		t.Errorf("a changed weight passes: %+v", row)
+	}
+}
