@@ -3,13 +3,13 @@ package importer_test
 import (
 	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	importer "github.com/aftonnx/aftonnx/import"
+	"github.com/aftonnx/aftonnx/internal/goldentest"
 	"github.com/aftonnx/aftonnx/internal/npy"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/reference"
@@ -55,37 +55,6 @@ func distance(a, b tensor.Array) float64 {
 	return worst
 }
 
-// sharedGolden finds shared/golden beside the repository, skipping the test where there is none.
-func sharedGolden(t *testing.T) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		golden := filepath.Join(dir, "shared", "golden")
-		if _, err := os.Stat(filepath.Join(golden, "manifest.json")); err == nil {
-			return golden
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Skip("there is no shared/golden beside the repository")
-		}
-		dir = parent
-	}
-}
-
-func readJSON(t *testing.T, path string, to any) {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, to); err != nil {
-		t.Fatal(err)
-	}
-}
-
 type thirdParty struct {
 	ID, Group, Variant, Layout string
 	Params                     struct {
@@ -119,9 +88,9 @@ func (c *thirdParty) options() importer.Options {
 // TestThirdParty runs the layers of six public implementations (shared/golden, groups thirdparty and formats): what the
 // reference computes from the imported checkpoint is the truth that was computed from the same weights elsewhere.
 func TestThirdParty(t *testing.T) {
-	golden := sharedGolden(t)
+	golden := goldentest.Shared(t, "golden")
 	var manifest struct{ Cases []thirdParty }
-	readJSON(t, filepath.Join(golden, "manifest.json"), &manifest)
+	goldentest.MustReadJSON(t, filepath.Join(golden, "manifest.json"), &manifest)
 	count := 0
 	for _, c := range manifest.Cases {
 		isLayer := c.Group == "thirdparty" && !strings.Contains(c.Variant, "model")
@@ -156,9 +125,9 @@ func TestThirdParty(t *testing.T) {
 // TestFormats loads every way to save one AFT-full layer, whatever the container and the types; what holds no AFT layer, or
 // is damaged, is an error.
 func TestFormats(t *testing.T) {
-	golden := sharedGolden(t)
+	golden := goldentest.Shared(t, "golden")
 	var manifest struct{ Cases []thirdParty }
-	readJSON(t, filepath.Join(golden, "manifest.json"), &manifest)
+	goldentest.MustReadJSON(t, filepath.Join(golden, "manifest.json"), &manifest)
 	for _, c := range manifest.Cases {
 		if c.Group != "formats" {
 			continue
@@ -191,7 +160,7 @@ func TestFormats(t *testing.T) {
 
 // TestWholeModelsAreRefused: language and image models hold more than AFT layers, and the error says what.
 func TestWholeModelsAreRefused(t *testing.T) {
-	golden := sharedGolden(t)
+	golden := goldentest.Shared(t, "golden")
 	for file, texts := range map[string][]string{
 		"su-lm-local/lm.pt":            {"more than AFT layers", `"token_emb.weight"`},
 		"su-image-conv/classifier.pth": {"more than AFT layers", `"patch_embed.proj.weight"`},
@@ -240,7 +209,7 @@ func parseFlags(t *testing.T, flags []string) importer.Options {
 func TestGoldenLayers(t *testing.T) {
 	golden := filepath.Join("..", "testdata", "golden")
 	var manifest struct{ Layers []goldenLayer }
-	readJSON(t, filepath.Join(golden, "manifest.json"), &manifest)
+	goldentest.MustReadJSON(t, filepath.Join(golden, "manifest.json"), &manifest)
 	if len(manifest.Layers) < 26 {
 		t.Errorf("found %d layers, want at least 26", len(manifest.Layers))
 	}

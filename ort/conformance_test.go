@@ -99,7 +99,7 @@ func TestConformance_kernel(t *testing.T) {
 	for _, dtype := range ops.Types() {
 		t.Run(dtype.String(), func(t *testing.T) {
 			e := newOperatorEngine(t, rt, false, export.Options{})
-			optest.Run(t, optest.Engine{Name: "kernel", DType: dtype, Run: e.run})
+			optest.Run(t, optest.Engine{DType: dtype, Run: e.run})
 		})
 	}
 }
@@ -115,7 +115,7 @@ func TestConformance_portable(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s opset %d", dtype, opset), func(t *testing.T) {
 				e := newOperatorEngine(t, rt, true, export.Options{Opset: opset})
-				optest.Run(t, optest.Engine{Name: "portable", DType: dtype, Run: e.run, Body: true})
+				optest.Run(t, optest.Engine{DType: dtype, Run: e.run, Body: true})
 			})
 		}
 	}

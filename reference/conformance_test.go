@@ -12,7 +12,6 @@ import (
 // TestConformance holds the reference to the suite at the precision of float64.
 func TestConformance(t *testing.T) {
 	optest.Run(t, optest.Engine{
-		Name:  "reference",
 		DType: tensor.Float64,
 		Run: func(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) (*tensor.Tensor, error) {
 			arrays := make([]tensor.Array, len(inputs))

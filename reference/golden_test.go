@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/aftonnx/aftonnx/internal/goldentest"
 	"github.com/aftonnx/aftonnx/internal/npy"
 )
 
@@ -31,7 +32,7 @@ type goldenCase struct {
 }
 
 func TestGolden(t *testing.T) {
-	dir := goldenDir(t)
+	dir := goldentest.Shared(t, "golden")
 	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -151,23 +152,4 @@ func (c *goldenCase) runLayer(t *testing.T, o Options) Array {
 		Q: linear("q"), K: linear("k"), V: linear("v"), Out: &out, W: c.bias(t, c.Params.Variant),
 	}
 	return must(t)(l.Forward(c.arrays["x"], [2]int{}))
-}
-
-// goldenDir finds the folder shared/golden beside the repository, walking up; without it the test is skipped.
-func goldenDir(t *testing.T) string {
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		path := filepath.Join(dir, "shared", "golden")
-		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			return path
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Skip("no shared/golden beside the repository")
-		}
-		dir = parent
-	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/aftonnx/aftonnx/internal/goldentest"
 	"github.com/aftonnx/aftonnx/internal/npy"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
@@ -132,25 +133,6 @@ func TestOwnFiles_module(t *testing.T) {
 		`global "torch.nn.modules.container Sequential"`, "save model.state_dict()")
 }
 
-// goldenDir is the shared data beside the repository.
-func goldenDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if golden := filepath.Join(dir, "shared", "golden"); exists(golden) {
-			return golden
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Skip("no shared/golden beside the repository")
-		}
-		dir = parent
-	}
-}
-
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
@@ -159,7 +141,7 @@ func exists(path string) bool {
 // TestGolden reads the group "formats" of the shared golden set: what torch.save of PyTorch 1.13 wrote, and damaged or
 // hostile files; and opens the checkpoints of the other groups.
 func TestGolden(t *testing.T) {
-	dir := goldenDir(t)
+	dir := goldentest.Shared(t, "golden")
 	text, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -3,8 +3,6 @@ package onnxgraph
 import (
 	"context"
 	"math"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
@@ -91,23 +89,4 @@ func worst(got, want []float64) float64 {
 		most = math.Max(most, d)
 	}
 	return most
-}
-
-// sharedDir is a folder of the data kept beside the repository; the test is skipped where it is not.
-func sharedDir(t *testing.T, name string) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "shared", "golden")); err == nil {
-			return filepath.Join(dir, "shared", name)
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Skip("no folder shared/golden beside the repository")
-		}
-		dir = parent
-	}
 }

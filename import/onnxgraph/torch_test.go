@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/aftonnx/aftonnx/internal/goldentest"
 	"github.com/aftonnx/aftonnx/internal/npy"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
@@ -13,7 +14,7 @@ import (
 // Models that PyTorch 1.13 exported, at opsets 13 and 17, with outputs computed by PyTorch in float64. The engine
 // computes in float64 from the same float32 weights; the manifest's tolerance is for float32 engines.
 func TestTorchModels(t *testing.T) {
-	dir := sharedDir(t, "onnx")
+	dir := goldentest.Shared(t, "onnx")
 	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
 		t.Fatal(err)

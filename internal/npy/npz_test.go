@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/aftonnx/aftonnx/internal/goldentest"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
@@ -154,7 +155,7 @@ func overlapping(t *testing.T, n int) []byte {
 
 // TestGolden reads every golden .npz of the workspace, made by NumPy, against the shapes and types of its manifest.
 func TestGolden(t *testing.T) {
-	dir := golden(t)
+	dir := goldentest.Shared(t, "golden")
 	var manifest struct {
 		Cases []struct {
 			Group, File string
@@ -209,24 +210,5 @@ func TestGolden(t *testing.T) {
 	}
 	if read == 0 {
 		t.Error("the manifest lists no case of group \"paper\"")
-	}
-}
-
-// golden finds the folder shared/golden beside the repository, walking up; without it the test is skipped.
-func golden(t *testing.T) string {
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		path := filepath.Join(dir, "shared", "golden")
-		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			return path
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Skip("no shared/golden beside the repository")
-		}
-		dir = parent
 	}
 }

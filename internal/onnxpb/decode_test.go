@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/aftonnx/aftonnx/internal/goldentest"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
@@ -105,28 +106,9 @@ func TestDecodeAcceptsLegalForms(t *testing.T) {
 	}
 }
 
-// sharedDir is a folder of the data kept beside the repository; the test is skipped where it is not.
-func sharedDir(t *testing.T, name string) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "shared", "golden")); err == nil {
-			return filepath.Join(dir, "shared", name)
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Skip("no folder shared/golden beside the repository")
-		}
-		dir = parent
-	}
-}
-
 // Files that torch.onnx 1.13 wrote: they hold onnx.proto against another producer's bytes.
 func TestReadsTorchFiles(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(sharedDir(t, "onnx"), "*.onnx"))
+	files, err := filepath.Glob(filepath.Join(goldentest.Shared(t, "onnx"), "*.onnx"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no files: %v", err)
 	}

@@ -17,7 +17,6 @@ func TestConformance(t *testing.T) {
 	for _, dtype := range ops.Types() {
 		t.Run(dtype.String(), func(t *testing.T) {
 			optest.Run(t, optest.Engine{
-				Name:  "kernel",
 				DType: dtype,
 				Run: func(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) (*tensor.Tensor, error) {
 					y, err := tensor.New(inputs[0].DType, inputs[0].Shape)

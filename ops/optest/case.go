@@ -1,12 +1,10 @@
 package optest
 
 import (
-	"encoding/json"
 	"fmt"
-	"math"
-	"os"
 	"path/filepath"
 
+	"github.com/aftonnx/aftonnx/internal/goldentest"
 	"github.com/aftonnx/aftonnx/internal/npy"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
@@ -40,7 +38,7 @@ func Golden(dir string) ([]Case, error) {
 			Portable  string             `json:"portable"`
 		} `json:"cases"`
 	}
-	if err := readJSON(filepath.Join(dir, "manifest.json"), &manifest); err != nil {
+	if err := goldentest.ReadJSON(filepath.Join(dir, "manifest.json"), &manifest); err != nil {
 		return nil, err
 	}
 	var cases []Case
@@ -68,65 +66,4 @@ func Golden(dir string) ([]Case, error) {
 		cases = append(cases, c)
 	}
 	return cases, nil
-}
-
-func readJSON(path string, into any) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
-}
-
-// Find walks up from the working directory to the first folder that holds rel, and returns that path; "" if none does.
-// Tests use it to reach the module's testdata, and a folder of further cases beside the checkout.
-func Find(rel string) string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return ""
-	}
-	for {
-		path := filepath.Join(dir, rel)
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return ""
-		}
-		dir = parent
-	}
-}
-
-// Difference is the largest |got - want| and where it is. A NaN on one side alone counts as +Inf.
-type Difference struct {
-	Max       float64
-	Index     []int
-	Got, Want float64
-}
-
-// Compare finds the largest difference between arrays of one shape.
-func Compare(got *tensor.Tensor, want tensor.Array) (Difference, error) {
-	if !tensor.SameShape(got.Shape, want.Shape) {
-		return Difference{}, fmt.Errorf("shape %s, want %s", tensor.FormatShape(got.Shape), tensor.FormatShape(want.Shape))
-	}
-	worst := Difference{Max: -1}
-	for i, w := range want.Data {
-		g := got.At(i)
-		d := math.Abs(g - w)
-		switch {
-		case g == w || math.IsNaN(g) && math.IsNaN(w):
-			d = 0
-		case math.IsNaN(d):
-			d = math.Inf(1)
-		}
-		if d > worst.Max {
-			worst = Difference{Max: d, Index: tensor.Unravel(i, want.Shape), Got: g, Want: w}
-		}
-	}
-	worst.Max = max(worst.Max, 0)
-	return worst, nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aftonnx/aftonnx/internal/goldentest"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
 	"github.com/aftonnx/aftonnx/ops/kernel"
@@ -17,7 +18,7 @@ import (
 // TestComplete names what a declared operator still lacks: files of its stem, a reference, a kernel, a body for every
 // opset and type, or golden cases.
 func TestComplete(t *testing.T) {
-	manifest := optest.Find("testdata/golden/manifest.json")
+	manifest := goldentest.Find("testdata/golden/manifest.json")
 	if manifest == "" {
 		t.Fatal("testdata/golden/manifest.json not found")
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/aftonnx/aftonnx/internal/goldentest"
 	"github.com/aftonnx/aftonnx/internal/npy"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
@@ -45,7 +46,7 @@ func Paper(dir string) ([]Case, error) {
 	var manifest struct {
 		Cases []paperCase `json:"cases"`
 	}
-	if err := readJSON(filepath.Join(dir, "manifest.json"), &manifest); err != nil {
+	if err := goldentest.ReadJSON(filepath.Join(dir, "manifest.json"), &manifest); err != nil {
 		return nil, err
 	}
 	var cases []Case

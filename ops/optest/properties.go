@@ -16,9 +16,9 @@ func (e *Engine) testProperties(t *testing.T) {
 			for i, sz := range propertySizes() {
 				name := fmt.Sprintf("%s causal=%d size=%d", def.Name, causal, i)
 				p := func(t *testing.T) *problem { return build(t, def, sz, causal, ops.GateAbsent, uint64(41+i)) }
-				e.run(t, name+" mean", func(t *testing.T) { e.testMean(t, p(t)) })
-				e.run(t, name+" shift", func(t *testing.T) { e.testShift(t, p(t)) })
-				e.run(t, name+" batch", func(t *testing.T) { e.testBatch(t, p(t)) })
+				t.Run(name+" mean", func(t *testing.T) { e.testMean(t, p(t)) })
+				t.Run(name+" shift", func(t *testing.T) { e.testShift(t, p(t)) })
+				t.Run(name+" batch", func(t *testing.T) { e.testBatch(t, p(t)) })
 			}
 		}
 	}
@@ -99,7 +99,7 @@ func (e *Engine) testBatch(t *testing.T, p *problem) {
 func (e *Engine) testEmpty(t *testing.T) {
 	for _, def := range ops.All() {
 		for _, zero := range []string{"B", "T"} {
-			e.run(t, def.Name+" "+zero+"=0", func(t *testing.T) {
+			t.Run(def.Name+" "+zero+"=0", func(t *testing.T) {
 				sz := small()
 				if zero == "B" {
 					sz.B = 0
@@ -114,7 +114,7 @@ func (e *Engine) testEmpty(t *testing.T) {
 	}
 	for _, name := range []string{"AFTFull", "AFTSimple"} {
 		def, _ := ops.Lookup(name)
-		e.run(t, name+" S=0", func(t *testing.T) {
+		t.Run(name+" S=0", func(t *testing.T) {
 			sz := small()
 			sz.S = 0
 			y := e.mustRun(t, build(t, def, sz, 0, 0, 47))

@@ -43,7 +43,7 @@ func (e *Engine) testRefuses(t *testing.T) {
 		{"AFTConv2D", "a grid of three sizes", func(p *problem) { p.grid = []int64{1, 2, 3} }},
 		{"AFTConv2D", "heads of K and W differ", func(p *problem) { p.inputs[3] = first(p.w(), 1) }},
 	} {
-		e.run(t, c.op+" "+c.name, func(t *testing.T) {
+		t.Run(c.op+" "+c.name, func(t *testing.T) {
 			def, ok := ops.Lookup(c.op)
 			if !ok {
 				t.Fatalf("no operator %q", c.op)

@@ -14,21 +14,21 @@ func (e *Engine) testSpecial(t *testing.T) {
 	for _, def := range ops.All() {
 		for _, causal := range []int64{0, 1} {
 			name := fmt.Sprintf("%s causal=%d", def.Name, causal)
-			e.run(t, name+" removed source", func(t *testing.T) { e.testRemovedSource(t, def, causal) })
-			e.run(t, name+" nothing left", func(t *testing.T) { e.testNothingLeft(t, def, causal) })
-			e.run(t, name+" NaN in K stays in its channel", func(t *testing.T) { e.testContained(t, def, causal, 1, math.NaN()) })
-			e.run(t, name+" +Inf in K stays in its channel", func(t *testing.T) { e.testContained(t, def, causal, 1, math.Inf(1)) })
-			e.run(t, name+" NaN in V stays in its channel", func(t *testing.T) { e.testContained(t, def, causal, 2, math.NaN()) })
+			t.Run(name+" removed source", func(t *testing.T) { e.testRemovedSource(t, def, causal) })
+			t.Run(name+" nothing left", func(t *testing.T) { e.testNothingLeft(t, def, causal) })
+			t.Run(name+" NaN in K stays in its channel", func(t *testing.T) { e.testContained(t, def, causal, 1, math.NaN()) })
+			t.Run(name+" +Inf in K stays in its channel", func(t *testing.T) { e.testContained(t, def, causal, 1, math.Inf(1)) })
+			t.Run(name+" NaN in V stays in its channel", func(t *testing.T) { e.testContained(t, def, causal, 2, math.NaN()) })
 			if !e.Body {
-				e.run(t, name+" huge keys", func(t *testing.T) { e.testHugeKeys(t, def, causal) })
+				t.Run(name+" huge keys", func(t *testing.T) { e.testHugeKeys(t, def, causal) })
 			}
 		}
 	}
 	full, _ := ops.Lookup("AFTFull")
-	e.run(t, "AFTFull NaN in W stays in its row", func(t *testing.T) { e.testBiasRow(t, full, math.NaN()) })
-	e.run(t, "AFTFull row of W all -inf", func(t *testing.T) { e.testBiasRow(t, full, math.Inf(-1)) })
+	t.Run("AFTFull NaN in W stays in its row", func(t *testing.T) { e.testBiasRow(t, full, math.NaN()) })
+	t.Run("AFTFull row of W all -inf", func(t *testing.T) { e.testBiasRow(t, full, math.Inf(-1)) })
 	local, _ := ops.Lookup("AFTLocal")
-	e.run(t, "AFTLocal ignores entries outside the sequence", func(t *testing.T) { e.testOutside(t, local) })
+	t.Run("AFTLocal ignores entries outside the sequence", func(t *testing.T) { e.testOutside(t, local) })
 }
 
 // testRemovedSource: K = -inf takes a source out, so Y equals what is left with that source's V changed at will.

@@ -14,9 +14,9 @@ func (e *Engine) testTrivial(t *testing.T) {
 	for _, def := range ops.All() {
 		for _, causal := range []int64{0, 1} {
 			name := fmt.Sprintf("%s causal=%d", def.Name, causal)
-			e.run(t, name+" one position", func(t *testing.T) { e.testOnePosition(t, def, causal) })
-			e.run(t, name+" equal terms", func(t *testing.T) { e.testEqualTerms(t, def, causal) })
-			e.run(t, name+" one key rules", func(t *testing.T) { e.testOneKeyRules(t, def, causal) })
+			t.Run(name+" one position", func(t *testing.T) { e.testOnePosition(t, def, causal) })
+			t.Run(name+" equal terms", func(t *testing.T) { e.testEqualTerms(t, def, causal) })
+			t.Run(name+" one key rules", func(t *testing.T) { e.testOneKeyRules(t, def, causal) })
 		}
 	}
 }
