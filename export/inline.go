@@ -50,6 +50,9 @@ func expand(n *onnxpb.NodeProto, f *onnxpb.FunctionProto) ([]*onnxpb.NodeProto, 
 	}
 	rename := func(list []string) {
 		for i, name := range list {
+			if name == "" { // an optional input that is left out
+				continue
+			}
 			if _, ok := names[name]; !ok {
 				names[name] = n.Name + "/" + name
 			}

@@ -19,15 +19,25 @@ const (
 	PortableMathKey = metadataPrefix + "portable_math"
 )
 
+// DType is the element type of an exported model's weights and values.
+type DType = tensor.DType
+
+// The types a model can be exported in.
+const (
+	Float32 = tensor.Float32
+	Float16 = tensor.Float16
+	Float64 = tensor.Float64
+)
+
 // Options say how a model is written. The zero value is a float32 model of opset 17 with function bodies.
 type Options struct {
-	DType          tensor.DType // float32 (also when Invalid), float16 or float64: weights are rounded to it once
-	Flatten        bool         // standard operators only: bodies in the nodes' place, no functions, no domain ai.aft
-	DoublePortable bool         // bodies compute in double inside
-	Opset          int          // of the standard domain, ops.MinOpset..ops.MaxOpset; 0: DefaultOpset
-	Grid           [2]int       // (rows, columns) of 2-D convolutions; zero: the model takes it as the input "grid"
-	SourceSHA256   string       // of the checkpoint, for the metadata; "" leaves it out
-	Version        string       // producer_version
+	DType          DType  // float32 (also when Invalid), float16 or float64: weights are rounded to it once
+	Flatten        bool   // standard operators only: bodies in the nodes' place, no functions, no domain ai.aft
+	DoublePortable bool   // bodies compute in double inside
+	Opset          int    // of the standard domain, ops.MinOpset..ops.MaxOpset; 0: DefaultOpset
+	Grid           [2]int // (rows, columns) of 2-D convolutions; zero: the model takes it as the input "grid"
+	SourceSHA256   string // of the checkpoint, for the metadata; "" leaves it out
+	Version        string // producer_version
 }
 
 // complete fills in what the zero value stands for.

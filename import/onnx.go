@@ -11,17 +11,19 @@ import (
 
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops"
 	"github.com/aftonnx/aftonnx/reference"
 )
 
 // What an export of ours is known by: its producer, and names. Layer N's tensors are layers.N.q.weight and so on; what leaves
 // the layer is layers.N.y, or the graph's output when it is the last.
 const (
-	producer   = "aftonnx"
-	opDomain   = "ai.aft"
-	graphInput = "x"
-	gridInput  = "grid"
-	outSuffix  = ".y"
+	producer    = "aftonnx"
+	opDomain    = ops.Domain
+	graphInput  = "x"
+	graphOutput = "y"
+	gridInput   = "grid"
+	outSuffix   = ".y"
 )
 
 // looksLikeONNX knows a ModelProto by its first fields: ir_version, a small number, then the producer, an opset or the graph.
@@ -128,8 +130,13 @@ func (g *graph) model(src *Source) (*reference.Model, error) {
 		return nil, &Error{Found: "holds no AFT layers", Allowed: "a model exported with its AFT operators, not with --flatten"}
 	}
 	outputs := g.proto.GetOutput()
-	if len(outputs) != 1 {
-		return nil, &Error{Found: fmt.Sprintf("has %d outputs", len(outputs)), Allowed: "one, what the last layer gives"}
+	if len(outputs) != 1 || outputs[0].GetName() != graphOutput {
+		names := make([]string, len(outputs))
+		for i, o := range outputs {
+			names[i] = strconv.Quote(o.GetName())
+		}
+		return nil, &Error{Found: fmt.Sprintf("has %d outputs: %s", len(outputs), strings.Join(names, ", ")),
+			Allowed: "one, " + strconv.Quote(graphOutput) + ", what the last layer gives"}
 	}
 	m := &reference.Model{}
 	x := graphInput

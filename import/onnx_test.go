@@ -191,10 +191,15 @@ func TestONNXRefused(t *testing.T) {
 		{"a node beside", func(p *onnxpb.ModelProto) {
 			p.Graph.Node = append(p.Graph.Node, onnxpb.Node("Relu", []string{"x"}, []string{"r"}))
 		}, `"Relu"`},
-		{"a node after the last layer", func(p *onnxpb.ModelProto) {
+		{"an output of another name", func(p *onnxpb.ModelProto) {
 			p.Graph.Node = append(p.Graph.Node, onnxpb.Node("Relu", []string{"y"}, []string{"z"}))
 			p.Graph.Output[0].Name = "z"
-		}, `"z" is not made by Add`},
+		}, `has 1 outputs: "z", want one, "y"`},
+		{"a node after the last layer", func(p *onnxpb.ModelProto) {
+			last := p.Graph.Node[len(p.Graph.Node)-1]
+			last.Output[0] = "z"
+			p.Graph.Node = append(p.Graph.Node, onnxpb.Node("Relu", []string{"z"}, []string{"y"}))
+		}, `"y" is not made by Add`},
 		{"a weight beside", func(p *onnxpb.ModelProto) {
 			p.Graph.Initializer = append(p.Graph.Initializer, &onnxpb.TensorProto{Name: "layers.7.q.weight"})
 		}, `"layers.7.q.weight"`},

@@ -120,8 +120,7 @@ func (binding) newSession(m modelSource, so SessionOptions) (engineSession, erro
 	}
 	p, err := pointerIn(s, "OrtSession")
 	if err != nil {
-		s.Destroy()
-		return nil, err
+		return nil, errors.Join(err, s.Destroy())
 	}
 	return &boundSession{owner: s, session: p}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
@@ -95,11 +96,12 @@ func (c cStrings) free() {
 	C.free(unsafe.Pointer(c.array))
 }
 
-func (b *boundSession) close() {
-	b.owner.Destroy()
+func (b *boundSession) close() error {
+	err := b.owner.Destroy()
 	b.inputNames.free()
 	b.outputNames.free()
 	b.session, b.inputNames, b.outputNames = nil, cStrings{}, cStrings{}
+	return err
 }
 
 func (b *boundSession) ports() (inputs, outputs []Value, err error) {
@@ -143,7 +145,7 @@ func toValue(port *C.aft_ort_port) (Value, error) {
 	if port.is_tensor == 0 {
 		return Value{}, errors.New("is no dense tensor (a sequence, map or optional), want a tensor")
 	}
-	dtype, ok := dtypeOf(int32(port.dtype))
+	dtype, ok := onnxpb.DType(int32(port.dtype))
 	if !ok {
 		return Value{}, fmt.Errorf("has ONNX element type %d, want a number or bool", int(port.dtype))
 	}
@@ -173,7 +175,7 @@ func buffers(tensors []*Tensor, pins *runtime.Pinner) []C.aft_ort_buffer {
 			continue
 		}
 		d := &described[i]
-		d.dims, d.rank, d.dtype = &all[len(dims)], C.size_t(len(t.Shape)), C.int32_t(numberOf(t.DType))
+		d.dims, d.rank, d.dtype = &all[len(dims)], C.size_t(len(t.Shape)), C.int32_t(onnxpb.DataType(t.DType))
 		for _, size := range t.Shape {
 			dims = append(dims, C.int64_t(size))
 		}
@@ -253,7 +255,7 @@ func copyValue(v unsafe.Pointer) (*Tensor, error) {
 	if err := goError(C.aft_ort_value_read(v, &number, &rank, &dims[0], &data)); err != nil {
 		return nil, err
 	}
-	dtype, ok := dtypeOf(int32(number))
+	dtype, ok := onnxpb.DType(int32(number))
 	if !ok {
 		return nil, fmt.Errorf("has ONNX element type %d, want a number or bool", int(number))
 	}

@@ -27,8 +27,8 @@
 // # What is process-wide
 //
 // ONNX Runtime has one environment a process: the first Open makes it, the last Close of a Runtime and its Sessions ends
-// it, and a second Open meanwhile shares it. A library, once loaded, stays loaded until the process ends, as its threads
-// and thread-local data cannot be unloaded safely.
+// it, and a second Open meanwhile shares it. A library that was opened for use stays loaded until the process ends, as its
+// threads and thread-local data cannot be unloaded safely; one that was only asked for its version is unloaded again.
 //
 // The package knows nothing of checkpoints, exporters or the command line, and prints nothing. Without cgo it still
 // builds, finds and fetches; Open then returns an error.

@@ -91,9 +91,9 @@ func (f *finder) fromNetwork(ctx context.Context) (Library, error) {
 		f.fail(SourceRelease, "", errors.New("none is published for this platform"))
 		return Library{}, f.missing()
 	}
-	for _, d := range downloads {
-		if f.offline() {
-			f.fail(d.source, d.from, errors.New("not fetched: offline"))
+	for i, d := range downloads {
+		if reason := f.forbidden(); reason != "" {
+			f.fail(d.source, d.from, fmt.Errorf("not fetched: %s", reason))
 			continue
 		}
 		lib, err := f.store(ctx, &d)
@@ -104,6 +104,9 @@ func (f *finder) fromNetwork(ctx context.Context) (Library, error) {
 			return Library{}, fmt.Errorf("fetching ONNX Runtime: %w", context.Cause(ctx))
 		}
 		f.fail(d.source, d.from, err)
+		if i+1 < len(downloads) {
+			f.notify("%s: %v; trying the %s", d.source, err, downloads[i+1].source)
+		}
 	}
 	return Library{}, f.missing()
 }
@@ -115,14 +118,17 @@ func (f *finder) store(ctx context.Context, d *download) (Library, error) {
 	if err != nil {
 		return Library{}, err
 	}
-	target := d.path(dir)
-	if err := os.MkdirAll(filepath.Dir(target), 0o777); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil { // better known before the transfer
 		return Library{}, fmt.Errorf("cache: %w", err)
 	}
 	f.notify("fetching ONNX Runtime %s (%.0f MB) from %s", d.version, float64(d.bytes)/1e6, d.from)
 	data, err := d.get(ctx)
 	if err != nil {
 		return Library{}, err
+	}
+	target := d.path(dir)
+	if err := os.MkdirAll(filepath.Dir(target), 0o777); err != nil {
+		return Library{}, fmt.Errorf("cache: %w", err)
 	}
 	if err := atomicfile.Write(target, atomicfile.Options{Force: true}, data); err != nil {
 		// On Windows a library in use cannot be replaced; when it is the right one, it need not be.
@@ -165,12 +171,14 @@ func (f *fetcher) getRelease(ctx context.Context, url string, pin *releasePin) (
 
 // client follows redirects (the archives live on another host) but never from https to anything else.
 func (f *fetcher) client(scheme string) *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = (&net.Dialer{Timeout: f.connect}).DialContext
-	transport.TLSHandshakeTimeout = f.connect
-	transport.DisableCompression = true // the sum is that of the bytes as stored
 	return &http.Client{
-		Transport: transport,
+		Transport: &http.Transport{ // the host program may have put anything in the place of http.DefaultTransport
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: f.connect}).DialContext,
+			TLSHandshakeTimeout: f.connect,
+			ForceAttemptHTTP2:   true, // else a DialContext turns it off
+			DisableCompression:  true, // the sum is that of the bytes as stored
+		},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if req.URL.Scheme != scheme {
 				return fmt.Errorf("redirected from %s to %s", scheme, req.URL.Scheme)
@@ -206,7 +214,8 @@ func (p *progressReader) Read(b []byte) (int, error) {
 }
 
 // getNPM has the npm client pack the package into a directory of its own, where no project's settings apply, without
-// running any of the package's scripts, and takes the one file out.
+// running any of the package's scripts, and takes the one file out. The client's own cache is there too: nothing of the
+// package stays behind.
 func (f *fetcher) getNPM(ctx context.Context, lib *filePin) ([]byte, error) {
 	npm, err := exec.LookPath(f.npm[0])
 	if err != nil {
@@ -218,7 +227,7 @@ func (f *fetcher) getNPM(ctx context.Context, lib *filePin) ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	args := append(append([]string{}, f.npm[1:]...), "pack", npmPackage+"@"+npmVersion, "--ignore-scripts", "--silent",
-		"--pack-destination", dir)
+		"--cache", filepath.Join(dir, "cache"), "--pack-destination", dir)
 	cmd := exec.CommandContext(ctx, npm, args...)
 	cmd.Dir = dir
 	cmd.WaitDelay = 5 * time.Second

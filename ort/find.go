@@ -258,7 +258,7 @@ func (f *finder) fromCache() (Library, bool) {
 		if err == nil {
 			return Library{Path: path, Source: SourceCache, Version: c.version}, true
 		}
-		if !errors.Is(err, fs.ErrNotExist) && !f.offline() {
+		if !errors.Is(err, fs.ErrNotExist) && f.forbidden() == "" {
 			f.notify("cached ONNX Runtime %q will be fetched again: %v", path, err)
 		}
 		f.fail(SourceCache, path, err)
@@ -286,10 +286,20 @@ func checkSum(path, want string) error {
 	return nil
 }
 
-func (f *finder) offline() bool {
-	v := os.Getenv("AFTONNX_OFFLINE")
+// envOffline forbids fetching when it is set to anything but a word for false.
+const envOffline = "AFTONNX_OFFLINE"
+
+// forbidden says who forbids fetching, "" if nobody does. The environment comes first: the way out differs.
+func (f *finder) forbidden() string {
+	v := os.Getenv(envOffline)
 	off, err := strconv.ParseBool(v)
-	return f.o.Offline || off || v != "" && err != nil
+	switch {
+	case off || v != "" && err != nil:
+		return fmt.Sprintf("%s=%s forbids it", envOffline, v)
+	case f.o.Offline:
+		return "fetching is not allowed here (offline)"
+	}
+	return ""
 }
 
 func (f *finder) notify(format string, args ...any) {
@@ -318,8 +328,12 @@ func (f *finder) missing() error {
 	e := newMissingError(f.tried)
 	e.WaysOut = append(e.WaysOut, fmt.Sprintf("set %s to the path of %s, version %s or newer",
 		SourceEnv, libraryNames(runtime.GOOS)[0], MinVersion))
-	if f.offline() && len(f.fetcher().downloads()) > 0 {
-		e.WaysOut = append(e.WaysOut, "allow fetching: AFTONNX_OFFLINE is set or the offline option is on")
+	if f.forbidden() != "" && len(f.fetcher().downloads()) > 0 {
+		way := "have it fetched: run \"aftonnx runtime install\""
+		if os.Getenv(envOffline) != "" {
+			way += fmt.Sprintf(" without %s in the environment", envOffline)
+		}
+		e.WaysOut = append(e.WaysOut, way)
 	}
 	dir, err := f.cacheDir()
 	for _, c := range f.fetcher().downloads() {

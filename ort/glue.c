@@ -50,10 +50,7 @@ const void *aft_ort_call_base(uintptr_t function) {
   return get == NULL ? NULL : get();
 }
 
-char *aft_ort_version(const void *base, char **version) {
-  *version = copy(((const aft_ort_base *)base)->GetVersionString());
-  return NULL;
-}
+char *aft_ort_version(const void *base) { return copy(((const aft_ort_base *)base)->GetVersionString()); }
 
 #ifndef _WIN32
 char *aft_ort_load(const char *path, int keep, const void **base, char **version) {
@@ -64,7 +61,7 @@ char *aft_ort_load(const char *path, int keep, const void **base, char **version
   if (*base == NULL)
     failed = copy("has no function OrtGetApiBase: it is no ONNX Runtime");
   else
-    failed = aft_ort_version(*base, version);
+    *version = aft_ort_version(*base);
   dlclose(handle);
   return failed;
 }

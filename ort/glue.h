@@ -13,9 +13,9 @@ void aft_ort_free(void *p);
 char *aft_ort_load(const char *path, int keep, const void **base, char **version);
 
 /* The two parts of that, for a system that loads libraries in another way: calls the function at that address, which is
- * OrtGetApiBase; reads the version. */
+ * OrtGetApiBase; copies the version, which the caller frees. */
 const void *aft_ort_call_base(uintptr_t function);
-char *aft_ort_version(const void *base, char **version);
+char *aft_ort_version(const void *base);
 
 /* Makes that library's function table the one in use, and its domain of custom operators. aft_ort_release ends both,
  * after the last session. */

@@ -156,7 +156,7 @@ _Static_assert(offsetof(OrtApiBase, GetVersionString) == offsetof(aft_ort_base, 
 	}
 	for number, name := range map[int]string{1: "FLOAT", 7: "INT64", 10: "FLOAT16", 11: "DOUBLE", 16: "BFLOAT16", 9: "BOOL",
 		2: "UINT8", 3: "INT8", 4: "UINT16", 5: "INT16", 6: "INT32", 12: "UINT32", 13: "UINT64"} {
-		if _, ok := dtypeOf(int32(number)); !ok {
+		if _, ok := onnxpb.DType(int32(number)); !ok {
 			t.Errorf("element type %d (%s) is unknown", number, name)
 		}
 		fmt.Fprintf(&src, "EQUAL(%d, ONNX_TENSOR_ELEMENT_DATA_TYPE_%s);\n", number, name)

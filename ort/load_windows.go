@@ -28,10 +28,7 @@ func openLibrary(path string, keep bool) (loaded, error) {
 	if base == nil {
 		return loaded{}, errors.New("OrtGetApiBase gives nothing: it is no ONNX Runtime")
 	}
-	var version *C.char
-	if err := goError(C.aft_ort_version(base, &version)); err != nil {
-		return loaded{}, err
-	}
+	version := C.aft_ort_version(base)
 	defer C.aft_ort_free(unsafe.Pointer(version))
 	return loaded{base, C.GoString(version)}, nil
 }

@@ -21,7 +21,7 @@ type engine interface {
 type engineSession interface {
 	ports() (inputs, outputs []Value, err error)
 	run(ctx context.Context, r request) ([]*Tensor, error)
-	close()
+	close() error
 }
 
 // request is one run: inputs in the model's order; outputs nil, or one a place where nil means "allocate".
@@ -181,8 +181,8 @@ func (r *Runtime) LoadBytes(model []byte, o SessionOptions) (*Session, error) {
 }
 
 func (r *Runtime) load(m modelSource, o SessionOptions) (*Session, error) {
-	if o.Threads < 0 {
-		return nil, fmt.Errorf("threads: is %d, want 0 (ONNX Runtime's choice) or more", o.Threads)
+	if o.Threads < 0 || o.Threads > MaxThreads {
+		return nil, fmt.Errorf("threads: is %d, want 0 (ONNX Runtime's choice) to %d", o.Threads, MaxThreads)
 	}
 	r.mu.Lock()
 	if r.closed {
@@ -210,6 +210,7 @@ func (r *Runtime) Close() error {
 	return r.env.release()
 }
 
-// KernelCalls says how often each ai.aft kernel ran in this process, by operator and element type. Two snapshots prove
-// that a run used the kernels and not the function bodies.
+// KernelCalls says how often each ai.aft kernel ran, by operator and element type. Two snapshots prove that a run used
+// the kernels and not the function bodies. The counts are the process's: runs of all Runtimes and Sessions add to them,
+// so that between the snapshots nothing else may run.
 func KernelCalls() map[kernel.Key]uint64 { return kernel.Calls() }

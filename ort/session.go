@@ -14,9 +14,12 @@ import (
 
 // SessionOptions say how a model is run.
 type SessionOptions struct {
-	Threads   int  // within an operator, the caller's included; 0: ONNX Runtime's choice, one a physical core
+	Threads   int  // within an operator, the caller's included, up to MaxThreads; 0: ONNX Runtime's choice, one a core
 	NoKernels bool // leave the ai.aft kernels out: ONNX Runtime then inlines the operators' function bodies
 }
+
+// MaxThreads is the largest SessionOptions.Threads: ONNX Runtime starts them all, whatever the machine has.
+const MaxThreads = 1024
 
 // Session is a loaded model. All of it may be used from many goroutines at once.
 type Session struct {
@@ -40,8 +43,7 @@ func newSession(env *environment, m modelSource, o SessionOptions) (*Session, er
 	}
 	s := &Session{held: &held{native: native, env: env}}
 	if s.inputs, s.outputs, err = native.ports(); err != nil {
-		native.close()
-		return nil, &ModelError{Path: m.path, Err: err}
+		return nil, &ModelError{Path: m.path, Err: errors.Join(err, native.close())}
 	}
 	s.net = runtime.AddCleanup(s, func(h *held) { h.close() }, s.held)
 	return s, nil
@@ -95,7 +97,7 @@ func (s *Session) RunInto(ctx context.Context, inputs, outputs map[string]*Tenso
 		if err := s.outputs[i].accept(t); errors.As(err, &in) {
 			return fmt.Errorf("output %q: %s", name, in.Reason)
 		}
-		if aligned(t) != t {
+		if !isAligned(t) {
 			return fmt.Errorf("output %q: its data is not aligned to %d bytes", name, t.DType.Size())
 		}
 		given[i] = t
@@ -155,7 +157,8 @@ func (s *Session) run(ctx context.Context, inputs map[string]*Tensor, given []*T
 	return named, nil
 }
 
-// Close frees the model when the runs in flight are done; later runs return ErrClosed. A second Close does nothing.
+// Close frees the model when the runs in flight are done; later runs return ErrClosed. A second Close does nothing. The
+// session is closed whatever the error says.
 func (s *Session) Close() error {
 	s.net.Stop()
 	return s.held.close()
@@ -167,7 +170,7 @@ func (h *held) close() error {
 	if h.native == nil {
 		return nil
 	}
-	h.native.close()
+	err := h.native.close()
 	h.native = nil
-	return h.env.release()
+	return errors.Join(err, h.env.release())
 }

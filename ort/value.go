@@ -47,34 +47,6 @@ func (v Value) shape() string {
 	return "(" + strings.Join(dims, ",") + ")"
 }
 
-// elementTypes maps the ONNX number (TensorProto.DataType, the same in the C API) of each type.
-var elementTypes = [...]struct {
-	number int32
-	dtype  tensor.DType
-}{
-	{1, tensor.Float32}, {2, tensor.Uint8}, {3, tensor.Int8}, {4, tensor.Uint16}, {5, tensor.Int16}, {6, tensor.Int32},
-	{7, tensor.Int64}, {9, tensor.Bool}, {10, tensor.Float16}, {11, tensor.Float64}, {12, tensor.Uint32},
-	{13, tensor.Uint64}, {16, tensor.BFloat16},
-}
-
-func dtypeOf(number int32) (tensor.DType, bool) {
-	for _, e := range elementTypes {
-		if e.number == number {
-			return e.dtype, true
-		}
-	}
-	return tensor.Invalid, false
-}
-
-func numberOf(d tensor.DType) int32 {
-	for _, e := range elementTypes {
-		if e.dtype == d {
-			return e.number
-		}
-	}
-	return 0
-}
-
 // arrange checks a run's inputs against the model's and returns them in the model's order. Names of dimensions
 // are not held against each other: exporters reuse them freely, and operators check what they need.
 func arrange(values []Value, given map[string]*Tensor) ([]*Tensor, error) {
@@ -92,7 +64,7 @@ func arrange(values []Value, given map[string]*Tensor) ([]*Tensor, error) {
 		if err := v.accept(t); err != nil {
 			return nil, err
 		}
-		ordered[i] = aligned(t)
+		ordered[i] = readable(t)
 	}
 	return ordered, nil
 }
@@ -137,13 +109,16 @@ func (v Value) accept(t *Tensor) error {
 	return nil
 }
 
-// aligned returns t, or a copy of it where C must not read it in place: elements that are not aligned, and bools that
+// isAligned reports whether the elements lie where C may read and write them in place.
+func isAligned(t *Tensor) bool {
+	return len(t.Data) == 0 || uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))%uintptr(t.DType.Size()) == 0
+}
+
+// readable returns t, or a copy of it where C must not read it in place: elements that are not aligned, and bools that
 // are neither 0 nor 1, which C++ has no meaning for.
-func aligned(t *Tensor) *Tensor {
+func readable(t *Tensor) *Tensor {
 	switch {
-	case len(t.Data) == 0:
-		return t
-	case uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))%uintptr(t.DType.Size()) != 0:
+	case !isAligned(t):
 		// An allocation whose size is a multiple of an element's is aligned to it.
 		data := make([]byte, len(t.Data))
 		copy(data, t.Data)
