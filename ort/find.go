@@ -291,15 +291,19 @@ const envOffline = "AFTONNX_OFFLINE"
 
 // forbidden says who forbids fetching, "" if nobody does. The environment comes first: the way out differs.
 func (f *finder) forbidden() string {
-	v := os.Getenv(envOffline)
-	off, err := strconv.ParseBool(v)
 	switch {
-	case off || v != "" && err != nil:
-		return fmt.Sprintf("%s=%s forbids it", envOffline, v)
+	case offlineEnv():
+		return fmt.Sprintf("%s=%s forbids it", envOffline, os.Getenv(envOffline))
 	case f.o.Offline:
 		return "fetching is not allowed here (offline)"
 	}
 	return ""
+}
+
+func offlineEnv() bool {
+	v := os.Getenv(envOffline)
+	off, err := strconv.ParseBool(v)
+	return off || v != "" && err != nil
 }
 
 func (f *finder) notify(format string, args ...any) {
@@ -330,7 +334,7 @@ func (f *finder) missing() error {
 		SourceEnv, libraryNames(runtime.GOOS)[0], MinVersion))
 	if f.forbidden() != "" && len(f.fetcher().downloads()) > 0 {
 		way := "have it fetched: run \"aftonnx runtime install\""
-		if os.Getenv(envOffline) != "" {
+		if offlineEnv() {
 			way += fmt.Sprintf(" without %s in the environment", envOffline)
 		}
 		e.WaysOut = append(e.WaysOut, way)

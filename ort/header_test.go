@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 )
 
 const bindingModule = "github.com/yalue/onnxruntime_go"

@@ -7,11 +7,26 @@ import (
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
-// Tensor is what goes into and comes out of a model: an element type, a shape, and the elements row-major and
-// little-endian in Data. NewTensor and Values convert from and to slices.
+// Tensor is what goes into and comes out of a model. NewTensor and Values convert from and to slices.
+//
+// Its fields:
+//
+//	DType DType  // the type of an element
+//	Shape []int  // empty for a scalar
+//	Data  []byte // the elements, row-major and little-endian, exactly as many as the shape holds
+//
+// Its methods:
+//
+//	Len() int                     // the number of elements
+//	At(i int) float64             // element i in row-major order; integers beyond 2^53 lose digits
+//	Float64s() []float64          // all elements, float16 and bfloat16 too
+//	Int64s() ([]int64, error)     // all elements of an integer or bool tensor
+//	Cast(DType) (*Tensor, error)  // to another type, as NewRounded rounds; the same type gives the tensor itself
+//	String() string               // type and shape, such as "float32 (2,3)"
 type Tensor = tensor.Tensor
 
-// DType is the type of a tensor's elements.
+// DType is the type of a tensor's elements. String gives its name, such as "float32", Size the bytes of an element,
+// IsFloat whether it is a floating-point type.
 type DType = tensor.DType
 
 // The element types of a Tensor.
@@ -52,7 +67,9 @@ func NewTensor[E Element](shape []int, values []E) (*Tensor, error) {
 	return t, nil
 }
 
-// NewRounded rounds values to dtype, to nearest and ties to even: the way to a Float16 or BFloat16 tensor.
+// NewRounded rounds values to dtype, to nearest and ties to even: the way to a Float16 or BFloat16 tensor. Values beyond
+// a floating-point type's largest become infinities, as 65520 does in Float16; integer types truncate towards zero, and
+// what they cannot hold comes out as another number.
 func NewRounded(dtype DType, shape []int, values []float64) (*Tensor, error) {
 	return tensor.FromFloat64s(dtype, shape, values)
 }

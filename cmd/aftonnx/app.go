@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,17 +32,45 @@ type app struct {
 // run executes one command line and returns the exit code. It touches no state of the process but the files it is asked
 // to write, and ONNX Runtime's.
 func run(ctx context.Context, args []string, in io.Reader, out, messages io.Writer) int {
+	results := &resultWriter{w: out}
 	a := &app{
-		ctx: ctx, in: in, out: out, messages: messages,
+		ctx: ctx, in: in, out: results, messages: messages,
 		terminal: isTerminal(out), progress: isTerminal(messages), started: time.Now(),
 	}
 	a.colour = a.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(in)
-	root.SetOut(out)
+	root.SetOut(results)
 	root.SetErr(messages)
-	return a.conclude(root.ExecuteContext(ctx))
+	return a.conclude(errors.Join(root.ExecuteContext(ctx), results.failure()))
+}
+
+// resultWriter keeps the first error of writing results, so that no verb has to look at each line it prints. What comes
+// after the error is dropped.
+type resultWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (r *resultWriter) Write(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.w.Write(p)
+	r.err = err
+	return n, err
+}
+
+// failure is the error of the results that did not get through. A reader that went away, as head does, needs no message.
+func (r *resultWriter) failure() error {
+	switch {
+	case r.err == nil:
+		return nil
+	case errors.Is(r.err, syscall.EPIPE):
+		return &failure{code: exitUsage}
+	}
+	return usagef("standard output: %w", r.err)
 }
 
 func isTerminal(w io.Writer) bool {
@@ -72,7 +102,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.SetVersionTemplate("aftonnx {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w", err).hint("see %q", cmd.CommandPath()+" --help")
+		return flagError(err).hint("see %q", cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(a.exportCommand(), a.verifyCommand(), a.runCommand(), a.inspectCommand(), a.opsCommand(),
 		a.doctorCommand(), a.runtimeCommand())
@@ -90,6 +120,9 @@ func version() string {
 }
 
 func unknownVerb(root *cobra.Command, verb string) error {
+	if verb == "version" {
+		return usagef("unknown command %q", verb).hint("try: aftonnx --version")
+	}
 	var names []string
 	for _, c := range root.Commands() {
 		if c.IsAvailableCommand() {

@@ -124,6 +124,9 @@ func inputCode(err error) int {
 
 // nearest advises on a mistyped name: the names that look like it, else all of them.
 func nearest(what, name string, names []string) string {
+	if i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, name) }); i >= 0 {
+		return "did you mean " + names[i] + "?"
+	}
 	var close []string
 	for _, n := range names {
 		if similar(name, n) {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -173,8 +174,31 @@ func (a *app) finishExport(staged *atomicfile.Staged, view *exportView) error {
 	}
 	if view.Report == nil {
 		a.say("note: not verified (--verify off)")
+	} else if note := partial(view.Report); note != "" {
+		a.say("note: %s", note)
 	}
 	return nil
+}
+
+// partial says which engines an export was not verified on, "" if there are none.
+func partial(r *verify.Report) string {
+	var on, left []string
+	runtime := false
+	for _, e := range []verify.Engine{verify.Kernel, verify.Portable, verify.Native} {
+		if !slices.ContainsFunc(r.Engines, func(s verify.EngineStatus) bool { return s.Name == e }) {
+			left = append(left, string(e))
+			continue
+		}
+		on = append(on, string(e))
+		runtime = runtime || e != verify.Native
+	}
+	switch {
+	case len(left) == 0:
+		return ""
+	case !runtime:
+		return fmt.Sprintf("verified on %s only: ONNX Runtime did not run it", strings.Join(on, ", "))
+	}
+	return fmt.Sprintf("verified on %s only, not on %s", strings.Join(on, ", "), strings.Join(left, ", "))
 }
 
 const exportSchema = "aftonnx.export/1"
@@ -200,6 +224,9 @@ type target struct {
 // exportTarget settles the output before any work: its name, and whether what is there may be replaced.
 func (a *app) exportTarget(input string, o *exportCommandFlags) (target, error) {
 	path := o.output
+	if path == "-" {
+		return target{}, usagef("refusing to write a model to standard output").hint("name a file with -o")
+	}
 	if path == "" {
 		base := filepath.Base(input)
 		path = strings.TrimSuffix(base, filepath.Ext(base)) + ".onnx"

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,6 +40,21 @@ func (a *app) addJSON(f *pflag.FlagSet, schema string) {
 	f.BoolVar(&a.json, "json", false, "print JSON (schema "+schema+")")
 }
 
+// flagError says what a flag takes, in this program's words instead of strconv's.
+func flagError(err error) *failure {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return usagef("%w", err)
+	}
+	want, ok := map[string]string{
+		"int": "a whole number", "uint64": "a whole number, 0 or more", "bool": "true or false",
+	}[invalid.GetFlag().Value.Type()]
+	if !ok {
+		return usagef("%w", err)
+	}
+	return usagef("--%s %q: want %s", invalid.GetFlag().Name, invalid.GetValue(), want)
+}
+
 // runtimeFlags say which ONNX Runtime is used and how.
 type runtimeFlags struct {
 	library string
@@ -44,12 +62,11 @@ type runtimeFlags struct {
 	threads int
 }
 
-func (r *runtimeFlags) add(f *pflag.FlagSet) {
-	r.addLibrary(f)
-	f.IntVar(&r.threads, "threads", 0, "threads of ONNX Runtime (0: it decides)")
-}
+// maxThreads is far beyond what helps: ONNX Runtime starts every thread it is asked for.
+const maxThreads = 1024
 
-func (r *runtimeFlags) addLibrary(f *pflag.FlagSet) {
+func (r *runtimeFlags) add(f *pflag.FlagSet) {
+	f.IntVar(&r.threads, "threads", 0, fmt.Sprintf("threads of ONNX Runtime, at most %d (0: it decides)", maxThreads))
 	f.StringVar(&r.library, "ort", "", "the ONNX Runtime library to use, `LIB` (default: found, or fetched once)")
 	f.BoolVar(&r.offline, "offline", false, "never fetch anything")
 }
@@ -63,8 +80,8 @@ func (r *runtimeFlags) opener(a *app) verify.Opener {
 }
 
 func (r *runtimeFlags) check() error {
-	if r.threads < 0 {
-		return usagef("--threads %d: want 0 or more", r.threads)
+	if r.threads < 0 || r.threads > maxThreads {
+		return usagef("--threads %d: want 0..%d", r.threads, maxThreads)
 	}
 	return nil
 }
@@ -96,25 +113,51 @@ func (i *importFlags) options(f *pflag.FlagSet) (importer.Options, error) {
 	default:
 		return o, usagef("--variant %q: unknown, want full, simple, local or conv", i.variant)
 	}
-	if i.window < 0 || i.heads < 0 {
-		return o, usagef("--window %d, --heads %d: want positive numbers", i.window, i.heads)
+	if err := notNegative(f, "window", "heads"); err != nil {
+		return o, err
 	}
 	grid, err := parseGrid(i.grid)
 	o.Grid = grid
 	return o, err
 }
 
-func parseGrid(s string) ([2]int, error) {
-	if s == "" {
-		return [2]int{}, nil
+// notNegative refuses numbers below 0 in flags that take 0 as "not said".
+func notNegative(f *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		if n, err := f.GetInt(name); err != nil || n < 0 {
+			return usagef("--%s %d: want 0 or more", name, n)
+		}
 	}
-	h, w, ok := strings.Cut(s, ",")
+	return nil
+}
+
+// parseGrid reads --grid, zero when it is not given.
+func parseGrid(s string) ([2]int, error) {
+	grid, ok := gridOf(s)
+	if s != "" && !ok {
+		return grid, usagef("--grid %q: want two positive numbers, H,W", s)
+	}
+	return grid, nil
+}
+
+// gridOf reads "H,W" or "HxW".
+func gridOf(s string) (grid [2]int, ok bool) {
+	h, w, ok := strings.Cut(strings.Replace(s, "x", ",", 1), ",")
 	rows, err1 := strconv.Atoi(h)
 	columns, err2 := strconv.Atoi(w)
 	if !ok || err1 != nil || err2 != nil || rows < 1 || columns < 1 {
-		return [2]int{}, usagef("--grid %q: want two positive numbers, H,W", s)
+		return grid, false
 	}
-	return [2]int{rows, columns}, nil
+	return [2]int{rows, columns}, true
+}
+
+// checkSizes judges the sizes of random inputs: a grid has as many positions as places.
+func checkSizes(sequence int, grid [2]int) error {
+	if n := grid[0] * grid[1]; n > 0 && sequence > 0 && n != sequence {
+		return usagef("--grid %d,%d, --sequence %d: the grid has %d positions", grid[0], grid[1], sequence, n).
+			hint("--grid says the sequence length")
+	}
+	return nil
 }
 
 // parseFloatType reads --dtype.
@@ -131,11 +174,18 @@ func parseFloatType(s string) (tensor.DType, error) {
 func parseEngines(list []string) ([]verify.Engine, error) {
 	var engines []verify.Engine
 	for _, name := range list {
-		e, err := verify.ParseEngine(name)
+		e, err := parseEngine(name)
 		if err != nil {
-			return nil, usagef("--%w", err)
+			return nil, err
 		}
 		engines = append(engines, e)
 	}
 	return engines, nil
+}
+
+func parseEngine(name string) (verify.Engine, error) {
+	if e := verify.Engine(name); slices.Contains(verify.Engines(), e) {
+		return e, nil
+	}
+	return "", usagef("--engine %q: unknown, want one of reference, kernel, portable, native", name)
 }

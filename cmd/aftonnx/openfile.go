@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -25,6 +26,9 @@ func openFile(path string) (*modelFile, error) {
 	c, err := checkpoint.Open(path)
 	if err == nil {
 		return &modelFile{path: path, checkpoint: c}, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, inputf("%q: no such file", path).hint("%s", nearby(path))
 	}
 	info, statErr := os.Stat(path)
 	if statErr != nil || !info.Mode().IsRegular() {

@@ -116,8 +116,8 @@ func (a *app) showOp(name string) error {
 	if a.json {
 		return a.printJSON(viewOps([]*ops.Def{d}))
 	}
-	_, err = fmt.Fprint(a.out, d.Markdown())
-	return err
+	fmt.Fprint(a.out, d.Markdown())
+	return nil
 }
 
 func lookupOp(name string) (*ops.Def, error) {

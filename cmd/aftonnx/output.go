@@ -65,14 +65,14 @@ func (a *app) paint(cell string) string {
 	return cell
 }
 
-// printJSON writes a value that has a schema field.
+// printJSON writes a value that has a schema field. Errors of writing are resultWriter's.
 func (a *app) printJSON(v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "%s\n", data)
-	return err
+	fmt.Fprintf(a.out, "%s\n", data)
+	return nil
 }
 
 // quiet is how long work goes on before progress is shown.

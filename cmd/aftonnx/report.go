@@ -93,10 +93,12 @@ func worstCells(row *verify.Result) []string {
 
 // explain says on the message stream what the table cannot: what was covered, notes, and every problem.
 func (a *app) explain(r *verify.Report) {
-	for _, note := range r.Notes {
-		a.say("note: %s", note)
+	if !a.json { // where they are fields
+		for _, note := range r.Notes {
+			a.say("note: %s", note)
+		}
+		a.say("covered: %s", strings.Join(r.Covered, "; "))
 	}
-	a.say("covered: %s", strings.Join(r.Covered, "; "))
 	for i := range r.Results {
 		if row := &r.Results[i]; row.Finite > 0 && row.Kind == verify.KindOutput && row.Engine == verify.Portable {
 			a.say("note: %s, %s: in %d of %d cases keys and biases span more than the function bodies are exact in: there they are "+

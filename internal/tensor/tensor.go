@@ -74,6 +74,9 @@ func (t *Tensor) Len() int {
 	return len(t.Data) / t.DType.Size()
 }
 
+// String is the type and shape, such as "float32 (2,3)": the elements may be millions.
+func (t *Tensor) String() string { return t.DType.String() + " " + FormatShape(t.Shape) }
+
 // At returns element i, in row-major order, as a float64. Integers beyond 2^53 lose digits: use Int64s for those.
 func (t *Tensor) At(i int) float64 {
 	le := binary.LittleEndian

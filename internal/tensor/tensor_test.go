@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"fmt"
 	"math"
 	"testing"
 )
@@ -69,6 +70,17 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if _, ok := ParseDType("invalid"); ok {
 		t.Error(`ParseDType("invalid") succeeds`)
+	}
+}
+
+// A tensor prints as what it is, not as its bytes.
+func TestString(t *testing.T) {
+	x, err := New(Float32, []int{2, 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprintf("%v %s", x, map[string]*Tensor{"x": x}); got != "float32 (2,3) map[x:float32 (2,3)]" {
+		t.Errorf("printed as %q", got)
 	}
 }
 

@@ -185,15 +185,15 @@ func TestRunRefuses(t *testing.T) {
 		"short input": {func(_ *problem, in []*tensor.Tensor, _ *tensor.Tensor) []*tensor.Tensor {
 			in[1].Data = in[1].Data[:20]
 			return in
-		}, "24 bytes, got 20"},
+		}, `ai.aft.AFTSimple: input "K": float32 (1,2,3) takes 24 bytes, got 20`},
 		"short output": {func(_ *problem, in []*tensor.Tensor, y *tensor.Tensor) []*tensor.Tensor {
 			y.Data = y.Data[:23]
 			return in
-		}, "24 bytes, got 23"},
+		}, `ai.aft.AFTSimple: output "Y": float32 (1,2,3) takes 24 bytes, got 23`},
 		"output type": {func(_ *problem, in []*tensor.Tensor, y *tensor.Tensor) []*tensor.Tensor {
 			y.DType = tensor.Float64
 			return in
-		}, "want the type and shape of Q"},
+		}, `ai.aft.AFTSimple: output "Y": is float64 (1,2,3), want the type and shape of Q: float32 (1,2,3)`},
 		"output shape": {func(_ *problem, in []*tensor.Tensor, y *tensor.Tensor) []*tensor.Tensor {
 			y.Shape = []int{1, 6}
 			return in

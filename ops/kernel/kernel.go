@@ -18,7 +18,7 @@ type Key struct {
 // operator, the attribute or input, what was found and what is allowed.
 func Run(op string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tensor, threads int) error {
 	if threads < 1 {
-		return fmt.Errorf("%s: %d threads, want at least 1", op, threads)
+		return fmt.Errorf("%s.%s: %d threads, want at least 1", ops.Domain, op, threads)
 	}
 	return run(op, attrs, inputs, out, host{threads: threads})
 }
@@ -32,21 +32,19 @@ type host struct {
 // checkOutput requires out to have the type, the shape and the bytes of q.
 func checkOutput(op string, q, out *tensor.Tensor) error {
 	if out.DType != q.DType || !tensor.SameShape(out.Shape, q.Shape) {
-		return fmt.Errorf("%s: output is %s %s, want the type and shape of Q: %s %s", op,
-			out.DType, tensor.FormatShape(out.Shape), q.DType, tensor.FormatShape(q.Shape))
+		return fmt.Errorf("%s.%s: output \"Y\": is %s, want the type and shape of Q: %s", ops.Domain, op, out, q)
 	}
-	return checkBytes(op, "output", out)
+	return checkBytes(op, `output "Y"`, out)
 }
 
 // checkBytes requires a tensor to hold as many bytes as its shape says: the kernels trust the shape.
-func checkBytes(op, name string, t *tensor.Tensor) error {
+func checkBytes(op, port string, t *tensor.Tensor) error {
 	n, err := tensor.ByteLen(t.DType, t.Shape)
 	if err != nil {
-		return fmt.Errorf("%s: %s: %w", op, name, err)
+		return fmt.Errorf("%s.%s: %s: %w", ops.Domain, op, port, err)
 	}
 	if n != len(t.Data) {
-		return fmt.Errorf("%s: %s: %s %s takes %d bytes, got %d", op, name,
-			t.DType, tensor.FormatShape(t.Shape), n, len(t.Data))
+		return fmt.Errorf("%s.%s: %s: %s takes %d bytes, got %d", ops.Domain, op, port, t, n, len(t.Data))
 	}
 	return nil
 }

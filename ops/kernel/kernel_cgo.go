@@ -142,14 +142,16 @@ func check(name string, attrs ops.Attrs, inputs []ops.Input) error {
 func run(name string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tensor, h host) error {
 	specs := make([]ops.Input, len(inputs))
 	for i, t := range inputs {
-		if err := checkBytes(name, fmt.Sprintf("input %d", i), t); err != nil {
-			return err
-		}
 		specs[i] = ops.Input{DType: t.DType, Shape: t.Shape}
 	}
 	call, err := newCall(name, attrs, specs)
 	if err != nil {
 		return err
+	}
+	for i, t := range inputs[:min(len(inputs), int(call.op.n_in))] { // aft_check refuses more, and fewer
+		if err := checkBytes(name, fmt.Sprintf("input %q", C.GoString(call.op.in[i].name)), t); err != nil {
+			return err
+		}
 	}
 	if len(inputs) > 0 {
 		if err := checkOutput(name, inputs[0], out); err != nil {
@@ -171,7 +173,7 @@ func run(name string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tens
 		err = errors.New(C.GoString(&message[0]))
 	}
 	if state.live != 0 {
-		err = errors.Join(err, fmt.Errorf("%s: %d allocations were not released", name, int(state.live)))
+		err = errors.Join(err, fmt.Errorf("%s.%s: %d allocations were not released", ops.Domain, name, int(state.live)))
 	}
 	return err
 }
