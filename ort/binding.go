@@ -110,7 +110,7 @@ func (binding) newSession(m modelSource, so SessionOptions) (engineSession, erro
 		return nil, err
 	}
 	var s *onnx.DynamicAdvancedSession
-	if m.path != "" {
+	if m.path != "" { // onnxruntime_go never frees its C copy of the path
 		s, err = onnx.NewDynamicAdvancedSession(m.path, nil, nil, o)
 	} else {
 		s, err = onnx.NewDynamicAdvancedSessionWithONNXData(m.data, nil, nil, o)

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -46,7 +47,8 @@ func playNPM(archive string, args []string) int {
 	case err != nil || err2 != nil || wd != dir && wd != resolved:
 		fmt.Fprintf(os.Stderr, "runs in %q, not in the empty directory %q: a project's .npmrc would apply\n", wd, dir)
 		return 2
-	case !strings.HasPrefix(line, "pack onnxruntime-node@") || !strings.Contains(line, "--ignore-scripts"):
+	case !strings.HasPrefix(line, "pack onnxruntime-node@") || !strings.Contains(line, "--ignore-scripts"),
+		!strings.Contains(line, "--cache "+dir): // or the package stays in the user's
 		fmt.Fprintln(os.Stderr, "unexpected arguments:", line)
 		return 2
 	}
@@ -226,6 +228,22 @@ func TestFetchReleaseZip(t *testing.T) {
 	checkFetched(t, got, lib, SourceRelease)
 }
 
+// A host program may have put anything in the place of the default transport.
+func TestFetchDoesNotNeedTheDefaultTransport(t *testing.T) {
+	saved := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = saved })
+	http.DefaultTransport = http.NewFileTransport(http.Dir(t.TempDir()))
+	lib := []byte("the library")
+	p := newPinned(t, lib)
+	p.serveArchive(t)
+	o, _ := p.options(t)
+	got, err := Fetch(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkFetched(t, got, lib, SourceRelease)
+}
+
 func TestFetchFallsBackToNPM(t *testing.T) {
 	lib := []byte("the npm library")
 	p := newPinned(t, lib)
@@ -236,8 +254,16 @@ func TestFetchFallsBackToNPM(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkFetched(t, got, lib, SourceNPM)
-	if got.Version != npmVersion || !strings.Contains(strings.Join(*told, "\n"), "from onnxruntime-node@1.24.3") {
+	text := strings.Join(*told, "\n")
+	if got.Version != npmVersion || !strings.Contains(text, "from onnxruntime-node@1.24.3") {
 		t.Errorf("got %+v, told %q", got, *told)
+	}
+	if !regexp.MustCompile(`(?m)^release archive: .+; trying the npm package$`).MatchString(text) {
+		t.Errorf("the user was not told why the release archive did not serve: %q", *told)
+	}
+	entries, err := os.ReadDir(filepath.Join(o.CacheDir, "onnxruntime"))
+	if err != nil || len(entries) != 1 || entries[0].Name() != npmVersion+"-npm" {
+		t.Errorf("the cache holds %v, %v, want the npm package's directory alone", entries, err)
 	}
 }
 
@@ -284,7 +310,7 @@ func TestFetchRefusesWhatIsNotPinned(t *testing.T) {
 				t.Errorf("error does not say %q and what npm said:\n%v", test.want, err)
 			}
 			filepath.WalkDir(o.CacheDir, func(path string, d os.DirEntry, err error) error {
-				if err != nil || !d.IsDir() {
+				if err != nil || !d.IsDir() || strings.HasPrefix(d.Name(), "1.") {
 					t.Errorf("left %q in the cache (%v)", path, err)
 				}
 				return nil

@@ -156,11 +156,26 @@ func TestMissingErrorListsEverything(t *testing.T) {
 	for _, want := range []string{
 		runtime.GOOS + "/" + runtime.GOARCH, MinVersion,
 		"option", "AFTONNX_ORT_LIB: not set", "ONNXRUNTIME_SHARED_LIBRARY_PATH: not set", "tried cache", cache, "tried system",
-		"not fetched: offline", releaseVersion, npmPackage + "@" + npmVersion,
-		"way out: set AFTONNX_ORT_LIB", "way out: allow fetching", "copy it to",
+		"not fetched: AFTONNX_OFFLINE=1 forbids it", releaseVersion, npmPackage + "@" + npmVersion,
+		"way out: set AFTONNX_ORT_LIB", `run "aftonnx runtime install" without AFTONNX_OFFLINE`, "copy it to",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not say %q:\n%v", want, err)
+		}
+	}
+}
+
+// A caller that allows no fetching is no user who set a variable: the error blames the right one.
+func TestMissingErrorSaysWhoForbidsFetching(t *testing.T) {
+	unsetEnv(t)
+	o := Options{CacheDir: t.TempDir(), Offline: true, fetch: newPinned(t, []byte("lib")).fetcher}
+	for _, value := range []string{"", "0"} {
+		t.Setenv(envOffline, value)
+		_, err := Fetch(context.Background(), o)
+		if err == nil || strings.Contains(err.Error(), envOffline) ||
+			!strings.Contains(err.Error(), "not fetched: fetching is not allowed here (offline)") ||
+			!strings.Contains(err.Error(), `way out: have it fetched: run "aftonnx runtime install"`) {
+			t.Errorf("%s=%q: %v", envOffline, value, err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package ort
 
 import (
 	"context"
+	"errors"
 	"math"
 	"os"
 	"runtime"
@@ -76,8 +77,12 @@ func TestForgottenSessionIsClosed(t *testing.T) {
 		defer process.leave()
 		return process.refs
 	}
+	model, err := os.ReadFile("testdata/simple.onnx")
+	if err != nil {
+		t.Fatal(err)
+	}
 	before := refs()
-	if _, err := rt.Load("testdata/simple.onnx", SessionOptions{}); err != nil {
+	if _, err := rt.LoadBytes(model, SessionOptions{}); err != nil { // by path, onnxruntime_go would leak the path
 		t.Fatal(err)
 	}
 	for range 200 {
@@ -88,6 +93,43 @@ func TestForgottenSessionIsClosed(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	t.Errorf("%d references are held, want %d: the session is still open", refs(), before)
+}
+
+// failing is an engine whose sessions cannot be destroyed, and whose ports cannot be read unless readable is set.
+type failing struct{ readable bool }
+
+var errDestroy, errPorts = errors.New("cannot be destroyed"), errors.New("no ports")
+
+func (f failing) newSession(modelSource, SessionOptions) (engineSession, error) { return f, nil }
+
+func (f failing) ports() (inputs, outputs []Value, err error) {
+	if !f.readable {
+		err = errPorts
+	}
+	return nil, nil, err
+}
+
+func (failing) run(context.Context, request) ([]*Tensor, error) { return nil, nil }
+
+func (failing) close() error { return errDestroy }
+
+// What ONNX Runtime says when it frees a session reaches the caller, who has then closed it all the same.
+func TestCloseReportsErrors(t *testing.T) {
+	env := &environment{turn: make(chan struct{}, 1), refs: 2, engine: failing{readable: true}}
+	s, err := newSession(env, modelSource{}, SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); !errors.Is(err, errDestroy) || env.refs != 1 {
+		t.Errorf("Close: %v with %d references left, want the session's error and 1", err, env.refs)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	env.engine = failing{}
+	if _, err := newSession(env, modelSource{}, SessionOptions{}); !errors.Is(err, errPorts) || !errors.Is(err, errDestroy) {
+		t.Errorf("a session without ports: %v, want both errors", err)
+	}
 }
 
 // Another version of onnxruntime_go may keep its pointers elsewhere: that must be an error, never a wild pointer.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -133,6 +134,12 @@ func TestRunCopiesAwkwardMemory(t *testing.T) {
 	}
 	if x.Data[2] != 2 {
 		t.Error("the input was changed")
+	}
+	// As an output any bytes will do: they are only written.
+	y := &ort.Tensor{DType: tensor.Bool, Shape: []int{4}, Data: []byte{9, 255, 2, 0}}
+	err := not.RunInto(context.Background(), map[string]*ort.Tensor{"x": x}, map[string]*ort.Tensor{"y": y})
+	if err != nil || !bytes.Equal(y.Data, []byte{1, 0, 0, 0}) {
+		t.Errorf("into a used buffer: %v, %v", y.Data, err)
 	}
 }
 
@@ -269,8 +276,11 @@ func TestLoadErrors(t *testing.T) {
 	if _, err := rt.LoadBytes(nil, ort.SessionOptions{}); err == nil {
 		t.Error("no bytes at all make a model")
 	}
-	if _, err := rt.LoadBytes(good, ort.SessionOptions{Threads: -1}); err == nil || !strings.Contains(err.Error(), "threads: is -1") {
-		t.Errorf("-1 threads: %v", err)
+	for _, n := range []int{math.MinInt, -1, ort.MaxThreads + 1, math.MaxInt} {
+		want := fmt.Sprintf("threads: is %d, want 0 (ONNX Runtime's choice) to 1024", n)
+		if _, err := rt.LoadBytes(good, ort.SessionOptions{Threads: n}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d threads: %v, want %q", n, err, want)
+		}
 	}
 	s, err := rt.Load(write("good.onnx", good), ort.SessionOptions{Threads: 1})
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 
 // limit is what a case allows: a tolerance for every element, or only that the numbers are finite.
 type limit struct {
-	tolerance  []float64
+	tolerance  []float64 // nil: errors are measured and not judged
 	scale      []float64 // what the relative error of an element is relative to
 	finiteOnly bool
 }
@@ -18,17 +18,42 @@ func newLimit(elements int) limit {
 	return limit{tolerance: make([]float64, elements), scale: make([]float64, elements)}
 }
 
-// excess is |got - want| over the tolerance: 0 for equal values and for NaN where NaN is wanted, +Inf for a NaN or an
-// infinity on one side only.
-func excess(got, want, tolerance float64) float64 {
+// distance is |got - want|: 0 for equal values and for NaN where NaN is wanted, +Inf for a NaN or an infinity on one side
+// only.
+func distance(got, want float64) float64 {
 	if got == want || math.IsNaN(got) && math.IsNaN(want) {
 		return 0
 	}
-	d := math.Abs(got - want)
-	if math.IsNaN(d) || math.IsInf(d, 0) || tolerance <= 0 {
-		return math.Inf(1)
+	if d := math.Abs(got - want); !math.IsNaN(d) {
+		return d
 	}
-	return d / tolerance
+	return math.Inf(1)
+}
+
+// excess is the distance over the tolerance. Without a positive tolerance, values are equal or infinitely far off.
+func excess(got, want, tolerance float64) float64 {
+	switch d := distance(got, want); {
+	case d == 0:
+		return 0
+	case math.IsInf(d, 1) || !(tolerance > 0): // one that is NaN allows nothing
+		return math.Inf(1)
+	default:
+		return d / tolerance
+	}
+}
+
+func isUndefined(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
+
+// isUndefinedBesideMask is isUndefined where -Inf is a mask.
+func isUndefinedBesideMask(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 1) }
+
+// addTensor is add of what an engine gave. An output that it did not give is a failure.
+func (r *Result) addTensor(caseID string, got *tensor.Tensor, want tensor.Array, l limit) {
+	if got == nil {
+		r.fail("%s: the engine gave no such output", caseID)
+		return
+	}
+	r.add(caseID, got.Float64s(), got.Shape, want, l)
 }
 
 // add holds one case's values against the truth and updates the row.
@@ -54,7 +79,7 @@ func (r *Result) addFinite(caseID string, got []float64, want tensor.Array) {
 		if d := math.Abs(v - want.Data[i]); !math.IsNaN(d) {
 			r.FiniteMaxAbs = max(r.FiniteMaxAbs, Number(d))
 		}
-		if (math.IsNaN(v) || math.IsInf(v, 0)) && !math.IsNaN(want.Data[i]) && !math.IsInf(want.Data[i], 0) {
+		if isUndefined(v) && !isUndefined(want.Data[i]) {
 			r.fail("%s: element %v is %v, want a finite number", caseID, tensor.Unravel(i, want.Shape), v)
 			return
 		}
@@ -63,27 +88,40 @@ func (r *Result) addFinite(caseID string, got []float64, want tensor.Array) {
 
 func (r *Result) addElement(caseID string, i int, got float64, want tensor.Array, l limit) {
 	w := want.Data[i]
-	ratio := excess(got, w, l.tolerance[i])
-	if got != w && !(math.IsNaN(got) && math.IsNaN(w)) {
-		d := math.Abs(got - w)
-		if math.IsNaN(d) {
-			d = math.Inf(1)
-		}
-		r.MaxAbs = max(r.MaxAbs, Number(d))
-		if l.scale[i] > 0 {
-			r.MaxRel = max(r.MaxRel, Number(d/l.scale[i]))
-		}
+	d := distance(got, w)
+	r.MaxAbs = max(r.MaxAbs, Number(d))
+	if l.scale[i] > 0 {
+		r.MaxRel = max(r.MaxRel, Number(d/l.scale[i]))
 	}
-	if r.Worst == nil || ratio > r.ratio {
-		r.ratio = ratio
-		r.Worst = &Worst{
-			Case: caseID, Index: tensor.Unravel(i, want.Shape),
-			Got: Number(got), Want: Number(w), Tolerance: Number(l.tolerance[i]),
-		}
+	tolerance, share := 0.0, d
+	if l.tolerance != nil {
+		tolerance = l.tolerance[i]
+		share = excess(got, w, tolerance)
 	}
-	if ratio > 1 {
-		r.fail("%s: element %v is %v, want %v: off by %.3g, allowed %.3g",
-			caseID, tensor.Unravel(i, want.Shape), got, w, math.Abs(got-w), l.tolerance[i])
+	if r.Worst != nil && share <= r.ratio {
+		return
+	}
+	r.ratio = share
+	r.Worst = &Worst{
+		Case: caseID, Index: tensor.Unravel(i, want.Shape),
+		Got: Number(got), Want: Number(w), Tolerance: Number(tolerance),
+	}
+	if l.tolerance != nil && share > 1 {
+		r.failWorst()
+	}
+}
+
+// failWorst makes the worst element the row's problem, in place of one that was worst before it.
+func (r *Result) failWorst() {
+	r.Pass = false
+	if r.Problem != "" && !r.ofWorst {
+		return
+	}
+	w := r.Worst
+	r.ofWorst = true
+	r.Problem = fmt.Sprintf("%s: element %v is %v, want %v", w.Case, w.Index, float64(w.Got), float64(w.Want))
+	if d := distance(float64(w.Got), float64(w.Want)); !math.IsInf(d, 0) {
+		r.Problem += fmt.Sprintf(": off by %.3g, allowed %.3g", d, float64(w.Tolerance))
 	}
 }
 

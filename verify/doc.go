@@ -3,7 +3,8 @@
 //
 // The engines are reference (Go, float64, the paper's loops: the truth), kernel (ONNX Runtime with this project's
 // operators), portable (ONNX Runtime without them: the function bodies) and native (the Go graph of import/onnxgraph in
-// float64). A counter in the kernels proves which of the two ONNX Runtime engines ran.
+// float64). A counter in the kernels proves which of the two ONNX Runtime engines ran. It counts for the whole process:
+// calls of Model and Operators must not overlap with one another, nor with anything else that runs kernels.
 //
 // It knows nothing of files beyond what importer and onnxgraph read, writes nothing and prints nothing: a Report is data.
 package verify

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/tensor"
@@ -33,8 +34,37 @@ func ParseEngine(name string) (Engine, error) {
 	return "", fmt.Errorf("engine %q: unknown, want one of reference, kernel, portable, native", name)
 }
 
-// runtime reports whether e runs in ONNX Runtime.
-func (e Engine) runtime() bool { return e == Kernel || e == Portable }
+// ErrNothingToCompare says that the engines that were asked for leave nothing to compare: the reference alone, say.
+var ErrNothingToCompare = errors.New("nothing was compared")
+
+// wantedEngines are the engines that were asked for.
+func (o *Options) wantedEngines() []Engine {
+	if o.Engines == nil {
+		return Engines()
+	}
+	return o.Engines
+}
+
+// anyCompared is ErrNothingToCompare if idle gives a reason for every engine that was asked for.
+func (o *Options) anyCompared(idle func(Engine) string) error {
+	var reasons []string
+	for _, e := range o.wantedEngines() {
+		reason := idle(e)
+		if reason == "" {
+			return nil
+		}
+		reasons = append(reasons, fmt.Sprintf("%s %s", e, reason))
+	}
+	return fmt.Errorf("%w: %s: choose another engine", ErrNothingToCompare, strings.Join(reasons, ", "))
+}
+
+// idleReference is why the reference is compared with nothing, "" for any other engine.
+func idleReference(e Engine) string {
+	if e == Reference {
+		return "is the truth"
+	}
+	return ""
+}
 
 // engineSet is the engines of one verification.
 type engineSet struct {
@@ -44,11 +74,8 @@ type engineSet struct {
 	threads int
 }
 
-// openEngines finds out which of the wanted engines (nil: all) there are. A missing ONNX Runtime is a status, not an error.
+// openEngines finds out which of the wanted engines there are. A missing ONNX Runtime is a status, not an error.
 func openEngines(ctx context.Context, wanted []Engine, threads int, open Opener) (*engineSet, error) {
-	if wanted == nil {
-		wanted = Engines()
-	}
 	set := &engineSet{threads: threads}
 	var missing error
 	for _, e := range Engines() {
@@ -139,6 +166,7 @@ func (p *program) run(ctx context.Context, in map[string]*tensor.Tensor) (map[st
 	return out, totalCalls() - before, err
 }
 
+// totalCalls counts the calls of the whole process: nothing else may run kernels meanwhile.
 func totalCalls() uint64 {
 	var n uint64
 	for _, calls := range ort.KernelCalls() {
@@ -154,7 +182,7 @@ func (p *program) close() error {
 	return p.session.Close()
 }
 
-// closeAll closes programs and returns the first error, joined to err.
+// closeAll closes programs and returns err and their errors, joined.
 func closeAll(err error, programs map[Engine]*program) error {
 	for _, p := range programs {
 		err = errors.Join(err, p.close())

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -30,7 +31,8 @@ const (
 // the sizes, a mask of ones, other integers from 0 to 9. Dynamic dimensions of one name agree, with those of given
 // inputs first. The same seed gives the same values. It returns the names of the inputs that it made.
 //
-// Errors: a given input has the wrong rank to tell a dimension from; an input has no declared shape.
+// Errors: an input that is not given has no declared shape; the sizes, which come from the model and the command line, ask
+// for more than 2^28 elements (*InputError).
 func SeededInputs(m *onnxgraph.Model, given map[string]*tensor.Tensor, sizes InputSizes, seed uint64) (
 	all map[string]*tensor.Tensor, made []string, err error) {
 	s := &inputShapes{sizes: sizes, bound: map[string]int{}}
@@ -38,16 +40,23 @@ func SeededInputs(m *onnxgraph.Model, given map[string]*tensor.Tensor, sizes Inp
 	for _, v := range m.Inputs() {
 		if t, ok := given[v.Name]; ok {
 			all[v.Name] = t
-			s.bind(v, t)
+			if err := s.bind(v, t); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
-	s.settle(m)
+	if err := s.settle(m); err != nil {
+		return nil, nil, err
+	}
 	for i, v := range m.Inputs() {
 		if all[v.Name] != nil {
 			continue
 		}
 		shape, err := s.shape(v)
 		if err != nil {
+			return nil, nil, err
+		}
+		if err := s.spend(v.Name, shape); err != nil {
 			return nil, nil, err
 		}
 		rng := rand.New(rand.NewPCG(seed, uint64(i)))
@@ -64,27 +73,56 @@ type inputShapes struct {
 	sizes InputSizes
 	bound map[string]int // by the dimension's name
 	grid  [2]int
+	spent int // elements of the inputs made so far
 }
 
-func (s *inputShapes) bind(v onnxgraph.Value, t *tensor.Tensor) {
+// maxElements is how many elements all inputs that are made may have together.
+const maxElements = 1 << 28
+
+// spend takes the elements of an input from what all may have.
+func (s *inputShapes) spend(name string, shape []int) error {
+	n, err := elements(name, shape, maxElements-s.spent)
+	s.spent += n
+	return err
+}
+
+// elements is the product of a shape that is at most allowed.
+func elements(name string, shape []int, allowed int) (int, error) {
+	n, err := tensor.NumElements(shape)
+	if err == nil && n > allowed {
+		err = fmt.Errorf("shape %s: %d elements, want at most %d", tensor.FormatShape(shape), n, allowed)
+	}
+	if err != nil {
+		return 0, &InputError{fmt.Errorf("input %q: %w", name, err)}
+	}
+	return n, nil
+}
+
+// places is the number of places of a grid.
+func places(grid [2]int) (int, error) { return elements("grid", grid[:], maxElements) }
+
+func (s *inputShapes) bind(v onnxgraph.Value, t *tensor.Tensor) (err error) {
 	if v.Name == "grid" && t.DType == tensor.Int64 && t.Len() == 2 {
 		hw, _ := t.Int64s()
 		s.grid = [2]int{int(hw[0]), int(hw[1])}
-		s.sizes.Sequence = s.grid[0] * s.grid[1]
+		if s.sizes.Sequence, err = places(s.grid); err != nil {
+			return err
+		}
 	}
 	if len(t.Shape) != len(v.Dims) {
-		return // the engine will say so
+		return nil // the engine will say so
 	}
 	for axis, d := range v.Dims {
 		if d.Size < 0 && d.Name != "" {
 			s.bound[d.Name] = t.Shape[axis]
 		}
 	}
+	return nil
 }
 
 // settle chooses what the sizes leave open. A model with a grid has as many positions as the grid has places, and a
 // model with position biases at most as many as those reach.
-func (s *inputShapes) settle(m *onnxgraph.Model) {
+func (s *inputShapes) settle(m *onnxgraph.Model) (err error) {
 	if n, ok := s.bound["sequence"]; ok {
 		s.sizes.Sequence = n
 	}
@@ -99,7 +137,7 @@ func (s *inputShapes) settle(m *onnxgraph.Model) {
 				s.sizes.Sequence = min(defaultSequence, longest)
 			}
 		}
-		return
+		return nil
 	}
 	if s.grid == [2]int{} {
 		s.grid = s.sizes.Grid
@@ -110,13 +148,14 @@ func (s *inputShapes) settle(m *onnxgraph.Model) {
 	if s.grid == [2]int{} {
 		s.grid = divide(s.sizes.Sequence)
 	}
-	s.sizes.Sequence = s.grid[0] * s.grid[1]
+	s.sizes.Sequence, err = places(s.grid)
+	return err
 }
 
 // divide is the most square grid of n places.
 func divide(n int) [2]int {
-	for h := n; h > 1; h-- {
-		if h*h <= n && n%h == 0 {
+	for h := int(math.Sqrt(float64(n))); h > 1; h-- {
+		if n%h == 0 {
 			return [2]int{h, n / h}
 		}
 	}

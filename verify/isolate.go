@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,19 +14,31 @@ import (
 
 // isolate runs a model again with the outputs of its layers exposed, and gives every layer's stages with the truth computed
 // from what the engine itself fed into that layer: errors of one layer do not show in the next. Without stages the
-// layers cannot be told apart in the graph.
+// layers cannot be told apart; if the engine refuses to, a note says why.
 func (r *modelRun) isolate(ctx context.Context, s *subject, e Engine, c *modelCase, n noise) (
 	stages []stage, out map[string]*tensor.Tensor, err error) {
 	data, err := exposeLayers(s, len(r.truth.stored.Layers))
-	if err != nil || data == nil {
-		return nil, nil, err
+	if err == nil && data != nil {
+		stages, out, err = r.runExposed(ctx, e, data, c, n)
 	}
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
+	if err != nil {
+		r.note("%s: layers cannot be judged one by one: %v", e, err)
+		return nil, nil, nil
+	}
+	return stages, out, nil
+}
+
+func (r *modelRun) runExposed(ctx context.Context, e Engine, data []byte, c *modelCase, n noise) (
+	stages []stage, out map[string]*tensor.Tensor, err error) {
 	p, err := r.engines.load(e, data)
 	if err != nil {
 		return nil, nil, err
 	}
-	out, _, err = p.run(ctx, c.inputs)
-	if err := closeAll(err, map[Engine]*program{e: p}); err != nil {
+	defer func() { err = errors.Join(err, p.close()) }()
+	if out, _, err = p.run(ctx, c.inputs); err != nil {
 		return nil, nil, err
 	}
 	x := signal{c.x(), make([]float64, len(c.x().Data))}
@@ -34,8 +47,12 @@ func (r *modelRun) isolate(ctx context.Context, s *subject, e Engine, c *modelCa
 		if err != nil {
 			return nil, nil, err
 		}
+		last := out[of[len(of)-1].name]
+		if last == nil {
+			return nil, nil, fmt.Errorf("there is no value %q", of[len(of)-1].name)
+		}
 		stages = append(stages, of...)
-		x.value = out[of[len(of)-1].name].Array()
+		x.value = last.Array()
 		x.variance = make([]float64, len(x.value.Data))
 		for j, v := range x.value.Data { // an engine may go on with more digits than it shows
 			x.variance[j] = n.round(v)
@@ -66,7 +83,7 @@ func (r *Result) addStage(caseID string, s *stage, out map[string]*tensor.Tensor
 	if t, ok := out[s.name]; ok {
 		l := s.limit()
 		l.finiteOnly = l.finiteOnly && e == Portable
-		r.add(caseID, t.Float64s(), t.Shape, s.want, l)
+		r.addTensor(caseID, t, s.want, l)
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops"
 )
 
 // Model verifies a model: a checkpoint, which is exported in memory first, or an ONNX file.
@@ -17,26 +19,41 @@ import (
 // outputs. The truth of anybody else's model is the native engine in float64. Options.Other names a second model that
 // is held against the same truth on the same inputs.
 //
-// Errors: the file cannot be read, the inputs do not fit it (*InputError), ctx ends. An engine that refuses the model
-// fails its rows.
-func Model(ctx context.Context, path string, o Options) (*Report, error) {
+// A truth that is not finite for finite inputs, and weights that are not, fail: every engine would agree with them. An
+// engine that refuses the model fails its rows, one that has nothing of its own to run in it is left out with a note.
+//
+// Errors: the file cannot be read, the inputs do not fit it or are too large (*InputError), no engine is left to compare
+// (ErrNothingToCompare), ctx ends. Kernel calls are counted for the whole process: nothing else may run kernels meanwhile.
+func Model(ctx context.Context, path string, o Options) (report *Report, err error) {
+	if err := o.anyCompared(idleReference); err != nil {
+		return nil, err
+	}
 	s, err := openSubject(path, &o)
 	if err != nil {
 		return nil, err
+	}
+	run := &modelRun{options: &o, truth: s}
+	if o.Other == "" {
+		if err := s.refuse(path, o.Import); err != nil {
+			return nil, err
+		}
+		if err := o.anyCompared(func(e Engine) string { return run.idle(s, e) }); err != nil {
+			return nil, fmt.Errorf("%q: %w", path, err)
+		}
 	}
 	cases, err := o.cases(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	engines, err := openEngines(ctx, o.Engines, o.Threads, o.opener())
+	engines, err := openEngines(ctx, o.wantedEngines(), o.Threads, o.opener())
 	if err != nil {
 		return nil, err
 	}
-	defer engines.close()
-	report := &Report{
+	defer func() { err = errors.Join(err, engines.close()) }()
+	report = &Report{
 		Schema: Schema, Subject: path, Seed: o.Seed, Engines: engines.status, Notes: append([]string{}, s.notes...),
 	}
-	run := &modelRun{options: &o, engines: engines, truth: s, cases: cases}
+	run.engines, run.cases, run.report = engines, cases, report
 	if err := run.truths(ctx); err != nil {
 		return nil, err
 	}
@@ -48,16 +65,15 @@ func Model(ctx context.Context, path string, o Options) (*Report, error) {
 	if row, ok := s.digest(); ok {
 		report.Results = append(report.Results, row)
 	}
-	if s.exact != nil && s.stored != nil {
-		weights, err := s.compareWeights("weights")
-		if err != nil {
-			return nil, err
-		}
+	if err := report.addWeights(s, "weights"); err != nil {
+		return nil, err
+	}
+	if s.exact != nil {
 		rounding, err := run.rounding(s)
 		if err != nil {
 			return nil, err
 		}
-		report.Results = append(report.Results, weights, rounding)
+		report.Results = append(report.Results, rounding)
 	}
 	if o.Other != "" {
 		if err := run.other(ctx, report); err != nil {
@@ -97,6 +113,25 @@ type modelRun struct {
 	truth   *subject
 	cases   []*modelCase
 	want    []map[string]tensor.Array // by case, then by output
+	report  *Report
+}
+
+// note adds a note to the report, once.
+func (r *modelRun) note(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(r.report.Notes, text) {
+		r.report.Notes = append(r.report.Notes, text)
+	}
+}
+
+// idle is why an engine has nothing to compare in a model, "" if it has.
+func (r *modelRun) idle(s *subject, e Engine) string {
+	switch {
+	case e == Native && s == r.truth && s.stored == nil:
+		return "is the truth of somebody else's model"
+	case e == Kernel && s.nodes() == 0:
+		return "has nothing to run: there are no nodes of " + ops.Domain
+	}
+	return idleReference(e)
 }
 
 // truths computes the outputs that everything is compared with.
@@ -148,8 +183,11 @@ func (r *modelRun) unfit(err error) error {
 func (r *modelRun) compare(ctx context.Context, s *subject, label string) ([]Result, error) {
 	var rows []Result
 	for _, e := range r.engines.list {
-		if e == Native && r.truth.stored == nil && label == "" {
-			continue // it is the truth itself
+		if reason := r.idle(s, e); reason != "" {
+			if e == Kernel {
+				r.note("%s%s %s", label, e, reason)
+			}
+			continue
 		}
 		r.options.progress("%s", e)
 		of, err := r.engine(ctx, s, e, label)
@@ -184,7 +222,7 @@ func (r *modelRun) engine(ctx context.Context, s *subject, e Engine, label strin
 			}
 			continue
 		}
-		of := &judgement{s: s, index: i, rows: rows}
+		of := &judgement{s: s, engine: e, index: i, rows: rows}
 		if of.stages, of.noise, err = r.noise(s, e, c); err != nil {
 			return nil, err
 		}
@@ -203,44 +241,69 @@ func (r *modelRun) engine(ctx context.Context, s *subject, e Engine, label strin
 // judgement is one case of one engine.
 type judgement struct {
 	s      *subject
+	engine Engine
 	index  int // of the case
 	stages []stage
 	noise  noise
 	rows   []Result // one an output
 }
 
+// expect is the truth of an output in a case, or why nothing can be held against it. -Inf in somebody else's output may be a
+// mask; that of a stack of layers is finite.
+func (r *modelRun) expect(index int, name string) (want tensor.Array, problem string) {
+	want, ok := r.want[index][name]
+	if !ok {
+		return want, fmt.Sprintf("the first model has no output %q", name)
+	}
+	broken := isUndefined
+	if r.truth.stored == nil {
+		broken = isUndefinedBesideMask
+	}
+	if i := slices.IndexFunc(want.Data, broken); i >= 0 && r.cases[index].finite() {
+		return want, fmt.Sprintf("the truth is not finite: nothing to compare: element %v is %v",
+			tensor.Unravel(i, want.Shape), want.Data[i])
+	}
+	return want, ""
+}
+
 // judge holds the outputs of a run against the truth.
 func (r *modelRun) judge(ctx context.Context, of *judgement, out map[string]*tensor.Tensor, calls uint64) error {
-	e, c := of.rows[0].Engine, r.cases[of.index]
-	nodes := uint64(0)
-	if e == Kernel {
+	c, nodes := r.cases[of.index], uint64(0)
+	if of.engine == Kernel {
 		nodes = of.s.nodes()
 	}
 	for j, v := range of.s.graph.Outputs() {
 		row := &of.rows[j]
-		want, ok := r.want[of.index][v.Name]
-		if !ok {
-			row.fail("%s: the first model has no output %q", c.id, v.Name)
+		want, problem := r.expect(of.index, v.Name)
+		if problem != "" {
+			row.fail("%s: %s", c.id, problem)
 			continue
 		}
 		row.countCalls(c.id, calls, nodes)
+		if out[v.Name] == nil {
+			row.fail("%s: the engine gave no such output", c.id)
+			continue
+		}
 		if of.stages == nil {
 			row.Derived = foreignRule(v.DType)
-			row.add(c.id, out[v.Name].Float64s(), out[v.Name].Shape, want, foreignLimit(of.s, v.DType, want))
+			row.addTensor(c.id, out[v.Name], want, foreignLimit(of.s, v.DType, want))
 			continue
 		}
 		row.Derived = of.noise.String()
 		last := of.stages[len(of.stages)-1]
 		if last.steep && len(of.stages) > 2 {
-			done, err := r.judgeLayers(ctx, of)
-			if err != nil || done {
+			done, err := r.judgeLayers(ctx, of, row)
+			if err != nil {
 				return err
 			}
+			if done {
+				continue
+			}
 		}
-		row.addStage(c.id, &stage{v.Name, want, last.variance, last.finiteOnly, false}, out, e)
+		row.addStage(c.id, &stage{v.Name, want, last.variance, last.finiteOnly, false}, out, of.engine)
 		if row.Problem != "" && row.Located == "" {
 			var err error
-			if row.Located, err = r.locate(ctx, of.s, e, c, of.noise); err != nil {
+			if row.Located, err = r.locate(ctx, of.s, of.engine, c, of.noise); err != nil {
 				return err
 			}
 		}
@@ -250,15 +313,15 @@ func (r *modelRun) judge(ctx context.Context, of *judgement, out map[string]*ten
 
 // judgeLayers judges a model whose noise outgrows a first-order bound from layer to layer: each layer on the engine's own
 // input to it. That every layer is right makes the stack right, however much it amplifies rounding.
-func (r *modelRun) judgeLayers(ctx context.Context, of *judgement) (done bool, err error) {
-	row, c := &of.rows[0], r.cases[of.index]
-	stages, out, err := r.isolate(ctx, of.s, row.Engine, c, of.noise)
+func (r *modelRun) judgeLayers(ctx context.Context, of *judgement, row *Result) (done bool, err error) {
+	c := r.cases[of.index]
+	stages, out, err := r.isolate(ctx, of.s, of.engine, c, of.noise)
 	if err != nil || len(stages) == 0 {
 		return false, err
 	}
 	row.Derived = of.noise.String() + "; layer by layer, as the stack amplifies rounding beyond first order"
 	for i := range stages {
-		row.addStage(c.id+", "+stages[i].name, &stages[i], out, row.Engine)
+		row.addStage(c.id+", "+stages[i].name, &stages[i], out, of.engine)
 		if !row.Pass && row.Located == "" {
 			row.Located = stages[i].name
 		}
@@ -268,18 +331,22 @@ func (r *modelRun) judgeLayers(ctx context.Context, of *judgement) (done bool, e
 
 // judgeBodies holds the native engine with function bodies against the truth: their algebra, without ONNX Runtime.
 func (r *modelRun) judgeBodies(ctx context.Context, of *judgement, p *program) error {
-	c, row := r.cases[of.index], &of.rows[0]
+	c := r.cases[of.index]
 	id := c.id + ", bodies"
 	out, err := p.runBodies(ctx, c.inputs)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err != nil {
-		row.fail("%s: %v", id, err)
-		return nil
+	for j, v := range of.s.graph.Outputs() {
+		row := &of.rows[j]
+		if err != nil {
+			row.fail("%s: %v", id, err)
+			continue
+		}
+		if want, problem := r.expect(of.index, v.Name); problem == "" { // else judge has said it
+			row.addTensor(id, out[v.Name], want, of.stages[len(of.stages)-1].limit())
+		}
 	}
-	y := out["y"]
-	row.add(id, y.Float64s(), y.Shape, r.want[of.index]["y"], of.stages[len(of.stages)-1].limit())
 	return nil
 }
 

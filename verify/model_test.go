@@ -19,6 +19,7 @@ import (
 	importer "github.com/aftonnx/aftonnx/import"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops/kernel"
 	"github.com/aftonnx/aftonnx/ort"
 	"github.com/aftonnx/aftonnx/reference"
 )
@@ -26,12 +27,15 @@ import (
 // trained is a stack of an AFT-conv, an AFT-local and an AFT-full layer (testdata/README.md).
 var trained = filepath.Join("..", "testdata", "model.bin")
 
-// needRuntime skips a test where ONNX Runtime cannot be used.
+// needRuntime skips a test in a build that has no kernels. Where there are some, ONNX Runtime has to be there too.
 func needRuntime(t *testing.T) {
 	t.Helper()
+	if err := kernel.Available(); err != nil {
+		t.Skip(err)
+	}
 	r, err := ort.Open(t.Context(), ort.Options{})
 	if err != nil {
-		t.Skipf("needs ONNX Runtime: %v", err)
+		t.Fatalf("needs ONNX Runtime: %v", err)
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
@@ -48,6 +52,13 @@ func find(t *testing.T, r *Report, name string, e Engine) *Result {
 	}
 	t.Fatalf("no row %q of engine %s in %+v", name, e, r.Results)
 	return nil
+}
+
+func wantNote(t *testing.T, r *Report, text string) {
+	t.Helper()
+	if !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, text) }) {
+		t.Errorf("notes %q, want one that says %q", r.Notes, text)
+	}
 }
 
 func wantPass(t *testing.T, r *Report) {
@@ -120,6 +131,12 @@ func writeModel(t *testing.T, p *onnxpb.ModelProto) string {
 // mutate returns a copy of p in which one element of an initialiser is larger by 1e-3.
 func mutate(t *testing.T, p *onnxpb.ModelProto, name string, element int) *onnxpb.ModelProto {
 	t.Helper()
+	return edit(t, p, name, func(values []float64) { values[element] += 1e-3 })
+}
+
+// edit returns a copy of p with other values in an initialiser.
+func edit(t *testing.T, p *onnxpb.ModelProto, name string, change func([]float64)) *onnxpb.ModelProto {
+	t.Helper()
 	c, ok := proto.Clone(p).(*onnxpb.ModelProto)
 	if !ok {
 		t.Fatal("cannot copy the model")
@@ -133,7 +150,7 @@ func mutate(t *testing.T, p *onnxpb.ModelProto, name string, element int) *onnxp
 			t.Fatal(err)
 		}
 		values := v.Float64s()
-		values[element] += 1e-3
+		change(values)
 		if v, err = tensor.FromFloat64s(v.DType, v.Shape, values); err != nil {
 			t.Fatal(err)
 		}
@@ -214,9 +231,10 @@ func TestModel_otherType(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantPass(t, r)
-			if row := find(t, r, "other y", Kernel); row.ratio < 0.01 || row.Calls != 0 {
+			if row := find(t, r, "other y", Portable); row.ratio < 0.01 || row.Calls != 0 {
 				t.Errorf("a flattened model used %.2g of its tolerance and called %d kernels", row.ratio, row.Calls)
 			}
+			wantNote(t, r, "other kernel has nothing to run")
 		})
 	}
 }
@@ -231,11 +249,10 @@ func TestModel_foreign(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantPass(t, r)
-	if !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, "native engine") }) {
-		t.Errorf("notes %q do not say what the truth is", r.Notes)
-	}
-	if len(r.Results) != 2 {
-		t.Errorf("%d rows, want those of kernel and portable: native is the truth", len(r.Results))
+	wantNote(t, r, "native engine")
+	wantNote(t, r, "kernel has nothing to run")
+	if len(r.Results) != 1 || r.Results[0].Engine != Portable {
+		t.Errorf("rows %+v, want that of portable: native is the truth, and there are no nodes for kernel", r.Results)
 	}
 }
 
@@ -258,9 +275,34 @@ func TestModel_withoutRuntime(t *testing.T) {
 	if r.Missing() != nil {
 		t.Errorf("missing: %v, although the engines that were asked for are there", r.Missing())
 	}
-	r, err = Model(t.Context(), trained, Options{Engines: []Engine{Reference}})
-	if err != nil || r.Pass {
-		t.Errorf("pass %v, error %v: nothing was compared", r.Pass, err)
+}
+
+// Engines that leave nothing to compare are refused before anything runs.
+func TestModel_nothingToCompare(t *testing.T) {
+	_, p := loadTrained(t, export.Options{})
+	exported := writeModel(t, p)
+	_, p = loadTrained(t, export.Options{Flatten: true})
+	flat := writeModel(t, p)
+	open := func(context.Context) (*ort.Runtime, error) { return nil, errors.New("was opened") }
+	for _, o := range []Options{
+		{Engines: []Engine{Reference}}, {Engines: []Engine{}}, {Engines: []Engine{Reference, Native}},
+		{Engines: []Engine{Kernel}}, {Engines: []Engine{Native, Kernel}},
+		{Engines: []Engine{Reference, Native}, Other: exported, Inputs: map[string]*tensor.Tensor{}},
+	} {
+		o.Open = open
+		r, err := Model(t.Context(), flat, o)
+		if o.Other != "" {
+			if err != nil || !r.Pass {
+				t.Errorf("%v and another model: %v, want a report that passes", o.Engines, err)
+			}
+			continue
+		}
+		if !errors.Is(err, ErrNothingToCompare) {
+			t.Errorf("%v: error %v, want that there is nothing to compare", o.Engines, err)
+		}
+	}
+	if _, err := Operators(t.Context(), Options{Engines: []Engine{Reference}}); !errors.Is(err, ErrNothingToCompare) {
+		t.Errorf("operators: error %v, want that there is nothing to compare", err)
 	}
 }
 
@@ -347,6 +389,7 @@ func TestResult_failures(t *testing.T) {
 		calls   uint64
 		problem string
 	}{
+		"the worst":      {got: []float64{1.2, 2.5}, calls: 1, problem: "element [0 0 1] is 2.5, want 2: off by 0.5, allowed 0.1"},
 		"good":           {got: []float64{1, 2.05}, calls: 1},
 		"off":            {got: []float64{1, 2.5}, calls: 1, problem: "element [0 0 1] is 2.5, want 2"},
 		"not a number":   {got: []float64{math.NaN(), 2}, calls: 1, problem: "element [0 0 0] is NaN, want 1"},
@@ -365,7 +408,7 @@ func TestResult_failures(t *testing.T) {
 			of.finiteOnly = test.finite
 			row.add("case", test.got, shape, want, of)
 			row.countCalls("case", test.calls, 1)
-			if row.Pass != (test.problem == "") || !strings.Contains(row.Problem, test.problem) {
+			if row.Pass != (test.problem == "") || !strings.Contains(row.Problem, test.problem) || strings.Contains(row.Problem, "by NaN") {
 				t.Errorf("pass %v, problem %q, want %q", row.Pass, row.Problem, test.problem)
 			}
 		})
@@ -419,9 +462,7 @@ func TestModel_steepStack(t *testing.T) {
 	if row := find(t, r, "y", Kernel); !strings.Contains(row.Derived, "layer by layer") {
 		t.Errorf("tolerance %q, want one a layer", row.Derived)
 	}
-	if !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, "no run at full length") }) {
-		t.Errorf("notes %q do not say why there is no run at full length", r.Notes)
-	}
+	wantNote(t, r, "no run at full length")
 	bad := writeModel(t, mutate(t, p, "layers.5.v.weight", 3))
 	r, err = Model(t.Context(), good, Options{Other: bad, Threads: 1})
 	if err != nil {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/aftonnx/aftonnx/export"
@@ -13,17 +14,22 @@ import (
 
 // Operators runs the whole operator set: every operator, type and engine over the sizes and magnitudes of opCases. The
 // truth is the reference's answer to the inputs as stored; the tolerances are those of opCall.limit. The kernel engine
-// must count one kernel call a node, the portable engine none.
+// must count one kernel call a node, the portable engine none; the counter is the process's, so nothing else may run
+// kernels meanwhile.
 //
-// Errors: the reference refuses a case, or ctx ends. An engine that refuses one fails its row.
-func Operators(ctx context.Context, o Options) (*Report, error) {
+// Errors: there is no engine to compare (ErrNothingToCompare), the reference refuses a case, ctx ends. An engine that
+// refuses a case fails its row.
+func Operators(ctx context.Context, o Options) (report *Report, err error) {
+	if err := o.anyCompared(idleReference); err != nil {
+		return nil, err
+	}
 	// One thread by default: a pool of threads for each of the many small models costs far more than it saves.
-	engines, err := openEngines(ctx, o.Engines, max(1, o.Threads), o.opener())
+	engines, err := openEngines(ctx, o.wantedEngines(), max(1, o.Threads), o.opener())
 	if err != nil {
 		return nil, err
 	}
-	defer engines.close()
-	report := &Report{Schema: Schema, Subject: "operators", Seed: o.Seed, Engines: engines.status, Notes: []string{}}
+	defer func() { err = errors.Join(err, engines.close()) }()
+	report = &Report{Schema: Schema, Subject: "operators", Seed: o.Seed, Engines: engines.status, Notes: []string{}}
 	count := 0
 	for _, def := range ops.All() {
 		for _, dtype := range ops.Types() {
@@ -131,8 +137,7 @@ func (r *opRun) one(ctx context.Context, c *opCase, rows []Result) error {
 		if row.Derived == "" || of.cumSum {
 			row.Derived = of.String()
 		}
-		y := got[c.def.Output.Name]
-		row.add(c.id, y.Float64s(), y.Shape, want, call.limit(of, want))
+		row.addTensor(c.id, got[c.def.Output.Name], want, call.limit(of, want))
 		row.countCalls(c.id, calls, map[Engine]uint64{Kernel: 1}[row.Engine])
 		if row.Engine == Native && len(want.Data) > 0 {
 			if err := model.addBodies(ctx, row, c, named, want, call); err != nil {
@@ -158,8 +163,7 @@ func (m *opModel) addBodies(ctx context.Context, row *Result, c *opCase, in map[
 	native := rule{engine: Native, dtype: call.dtype}
 	l := call.limit(native, want)
 	l.finiteOnly = call.beyond(native.bodyRange())
-	y := got[c.def.Output.Name]
-	row.add(id, y.Float64s(), y.Shape, want, l)
+	row.addTensor(id, got[c.def.Output.Name], want, l)
 	return nil
 }
 

@@ -15,7 +15,7 @@ import (
 type Options struct {
 	Engines  []Engine // nil: all
 	Seed     uint64
-	Threads  int    // of ONNX Runtime; 0: it decides
+	Threads  int    // of ONNX Runtime; 0: it decides, and Operators takes 1
 	Open     Opener // nil: ort.Open with its defaults
 	Progress func(string)
 

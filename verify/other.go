@@ -17,16 +17,27 @@ func (r *modelRun) other(ctx context.Context, report *Report) error {
 	if err != nil {
 		return err
 	}
+	if !r.truth.checkpoint {
+		if err := s.refuse(r.options.Other, o.Import); err != nil {
+			return err
+		}
+	}
 	for _, note := range s.notes {
 		if note != s.foreign { // the truth is the first model's
 			report.Notes = append(report.Notes, fmt.Sprintf("%q: %s", r.options.Other, note))
 		}
 	}
-	second := &modelRun{options: r.options, engines: r.engines, truth: r.truth, want: r.want}
+	second := &modelRun{options: r.options, engines: r.engines, truth: r.truth, want: r.want, report: report}
+	if err := r.options.anyCompared(func(e Engine) string { return second.idle(s, e) }); err != nil {
+		return fmt.Errorf("%q: %w", r.options.Other, err)
+	}
 	for _, c := range r.cases {
 		inputs, err := castInputs(s, c.inputs)
 		if err != nil {
 			return fmt.Errorf("%q: %w", r.options.Other, err)
+		}
+		if r.truth.stored != nil && inputs["x"] == nil {
+			return fmt.Errorf("%q: does not take the first model's input %q", r.options.Other, "x")
 		}
 		second.cases = append(second.cases, &modelCase{id: c.id, inputs: inputs, grid: c.grid})
 	}
@@ -37,13 +48,8 @@ func (r *modelRun) other(ctx context.Context, report *Report) error {
 	report.Results = append(report.Results, rows...)
 	if r.truth.exact != nil && s.graph.Proto().GetProducerName() == export.Producer {
 		s.exact = r.truth.exact
-		row, err := s.compareWeights("other weights")
-		if err != nil {
-			return err
-		}
-		report.Results = append(report.Results, row)
 	}
-	return nil
+	return report.addWeights(s, "other weights")
 }
 
 // castInputs gives the second model the first one's inputs, in its own types.

@@ -43,8 +43,10 @@ type Result struct {
 	MaxAbs  Number `json:"max_abs"` // largest |got - want|
 	MaxRel  Number `json:"max_rel"` // the same over max|V| of its channel (operators) or max|want| (models)
 	Derived string `json:"derived"` // the rule that the tolerance follows
-	Worst   *Worst `json:"worst"`   // where the error is the largest part of its tolerance; null if nothing was compared
-	Finite  int    `json:"finite"`  // cases outside a body's range, held to being finite only
+	// Worst is where the error is the largest part of its tolerance, which need not be where it is MaxAbs; null if nothing
+	// was compared. A Problem about an element is about this one.
+	Worst  *Worst `json:"worst"`
+	Finite int    `json:"finite"` // cases outside a body's range, held to being finite only
 	// FiniteMaxAbs is their largest |got - want|, which MaxAbs leaves out and nothing is held against.
 	FiniteMaxAbs Number `json:"finite_max_abs"`
 	Calls        uint64 `json:"calls"`   // kernel calls counted
@@ -52,7 +54,8 @@ type Result struct {
 	Problem      string `json:"problem"` // what failed, "" if it passed
 	Located      string `json:"located"` // the first layer that differs, where that could be found out
 
-	ratio float64 // Worst.Ratio()
+	ratio   float64 // Worst.Ratio(); with no tolerance, the error
+	ofWorst bool    // Problem is about Worst
 }
 
 // Kind is what a row is about.
@@ -67,7 +70,8 @@ const (
 	KindRounding Kind = "rounding" // informational: what rounding the weights does to the output
 )
 
-// Worst is the element whose error is the largest part of its tolerance.
+// Worst is the element whose error is the largest part of its tolerance. Rows of KindRounding have no tolerance, it is 0:
+// theirs is the element with the largest error.
 type Worst struct {
 	Case      string `json:"case"`
 	Index     []int  `json:"index"`
@@ -115,6 +119,15 @@ func (r *Report) Missing() error {
 		}
 	}
 	return nil
+}
+
+// addWeights adds the row about a model's weights, if it has one.
+func (r *Report) addWeights(s *subject, name string) error {
+	row, told, err := s.weights(name)
+	if err == nil && told {
+		r.Results = append(r.Results, row)
+	}
+	return err
 }
 
 // conclude sets Pass from the rows.

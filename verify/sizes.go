@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/tensor"
@@ -16,8 +17,18 @@ type modelCase struct {
 	grid   [2]int
 }
 
-// x is the input of a stack of layers.
+// x is the input of a stack of layers: where there is one, there is an input x (checkEdges).
 func (c *modelCase) x() tensor.Array { return c.inputs["x"].Array() }
+
+// finite reports whether every number of the inputs is finite.
+func (c *modelCase) finite() bool {
+	for _, t := range c.inputs {
+		if slices.ContainsFunc(t.Float64s(), isUndefined) {
+			return false
+		}
+	}
+	return true
+}
 
 // The cost of a comparison: the reference takes about 22 ns a pair of positions and channel, the noise some runs more.
 const (
@@ -33,7 +44,10 @@ func (o *Options) cases(ctx context.Context, s *subject) ([]*modelCase, error) {
 	open := o.Batch == 0 && o.Sequence == 0 && o.Grid == [2]int{} && len(o.Inputs) == 0
 	first := InputSizes{Batch: o.Batch, Sequence: o.Sequence, Grid: o.Grid}
 	if o.Sequence == 0 && s.stored != nil && o.Grid == [2]int{} {
-		first.Sequence = affordable(s.stored)
+		var err error
+		if first.Sequence, err = affordable(s.stored); err != nil {
+			return nil, err
+		}
 		if s.stored.NeedsGrid() {
 			first.Grid = divide(first.Sequence)
 		}
@@ -115,13 +129,13 @@ func describeInputs(s *subject, in map[string]*tensor.Tensor, made []string) str
 }
 
 // affordable is the longest sequence, at most 64 and what the biases reach, that can be compared in about two seconds.
-func affordable(m *reference.Model) int {
+func affordable(m *reference.Model) (int, error) {
 	longest := longestChecked
 	if n := m.MaxLen(); n > 0 {
 		longest = min(longest, n)
 	}
-	if l := fixedGrid(m); l > 0 {
-		return l
+	if l, err := fixedGrid(m); err != nil || l > 0 {
+		return l, err
 	}
 	channels := 0
 	for i := range m.Layers {
@@ -129,18 +143,18 @@ func affordable(m *reference.Model) int {
 	}
 	for t := longest; t > 4; t-- {
 		if seconds := float64(t*t*channels*defaultBatch*referenceRuns*nanosecondsPerPair) * 1e-9; seconds <= secondsAllowed {
-			return t
+			return t, nil
 		}
 	}
-	return min(longest, 4)
+	return min(longest, 4), nil
 }
 
 // fixedGrid is the number of positions that a layer's own grid leaves no choice about, 0 when there is none.
-func fixedGrid(m *reference.Model) int {
+func fixedGrid(m *reference.Model) (int, error) {
 	for i := range m.Layers {
 		if g := m.Layers[i].Grid; g != [2]int{} {
-			return g[0] * g[1]
+			return places(g)
 		}
 	}
-	return 0
+	return 0, nil
 }

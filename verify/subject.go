@@ -1,19 +1,15 @@
 package verify
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/aftonnx/aftonnx/export"
 	importer "github.com/aftonnx/aftonnx/import"
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
-	"github.com/aftonnx/aftonnx/internal/atomicfile"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
@@ -29,6 +25,8 @@ type subject struct {
 	exact  *reference.Model // from the checkpoint, not rounded; nil: not known
 	notes  []string
 
+	checkpoint bool // it was read from one
+
 	foreign string // the note that says why there is no reference
 }
 
@@ -41,14 +39,12 @@ func (s *subject) wideBodies() bool {
 
 // openSubject reads a checkpoint, which it exports in memory, or an ONNX model.
 func openSubject(path string, o *Options) (*subject, error) {
-	if data := modelBytes(path); data != nil {
-		flags := o.Import
-		flags.Grid = [2]int{} // that of the inputs: a model says its own
-		s, err := newSubject(path, data, flags)
+	if data, p := readModel(path); p != nil {
+		s, err := newSubject(path, data, p)
 		if err != nil {
 			return nil, err
 		}
-		return s, s.setExact(o.Source)
+		return s, s.setExact(path, o.Source)
 	}
 	model, source, err := importer.Load(path, o.Import)
 	if err != nil {
@@ -56,84 +52,106 @@ func openSubject(path string, o *Options) (*subject, error) {
 	}
 	options := o.Export
 	options.SourceSHA256 = source.SHA256
-	proto, err := export.Model(model, options)
+	data, err := export.Encode(model, options)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", path, err)
 	}
-	data, err := onnxpb.Encode(proto)
+	p, err := onnxpb.Decode(data) // what is verified is what would be written
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", path, err)
 	}
-	s, err := reread(data)
+	s, err := newSubject(path, data, p)
 	if err != nil {
 		return nil, err
 	}
+	s.checkpoint = true
 	s.notes = append(source.Notes, s.notes...)
-	return s, s.setExact(model)
+	return s, s.setExact(path, model)
+}
+
+// refuse is the importer's refusal of flags that say how to read a checkpoint, where path holds a model. The grid is not one:
+// it is that of the inputs.
+func (s *subject) refuse(path string, flags importer.Options) error {
+	flags.Grid = [2]int{}
+	if s.checkpoint || flags == (importer.Options{}) {
+		return nil
+	}
+	_, _, err := importer.Load(path, flags)
+	var flag *importer.FlagError
+	if errors.As(err, &flag) {
+		return err
+	}
+	return nil // a model of somebody else's that Load cannot read
 }
 
 // setExact says what the model was exported from. A flattened model cannot be imported again: what it should hold is
 // then the truth, and the row of weights says whether it does.
-func (s *subject) setExact(m *reference.Model) error {
+func (s *subject) setExact(path string, m *reference.Model) error {
 	s.exact = m
 	if m == nil || s.stored != nil {
 		return nil
 	}
-	var err error
-	s.stored, err = roundModel(m, s.dtype)
+	err := checkEdges(path, s.graph)
+	if err == nil {
+		s.stored, err = roundModel(m, s.dtype)
+	}
 	s.notes = slices.DeleteFunc(s.notes, func(note string) bool { return note == s.foreign })
 	return err
 }
 
-// modelBytes returns the bytes of an ONNX model, nil for anything else, which the importer then judges.
-func modelBytes(path string) []byte {
+// checkEdges makes sure that a graph has the input and the output of a stack of layers.
+func checkEdges(path string, g *onnxgraph.Model) error {
+	for _, edge := range []struct {
+		kind, name string
+		values     []onnxgraph.Value
+	}{{"input", "x", g.Inputs()}, {"output", "y", g.Outputs()}} {
+		if !slices.ContainsFunc(edge.values, func(v onnxgraph.Value) bool { return v.Name == edge.name }) {
+			return &importer.Error{File: path, Found: fmt.Sprintf("has no %s %q", edge.kind, edge.name),
+				Allowed: "the names of an export"}
+		}
+	}
+	return nil
+}
+
+// readModel reads an ONNX model. Without one, it is left to the importer to judge the file.
+func readModel(path string) ([]byte, *onnxpb.ModelProto) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() || info.Size() > math.MaxInt32 {
-		return nil
+		return nil, nil
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	if _, err := onnxpb.Decode(data); err != nil {
-		return nil
-	}
-	return data
-}
-
-// reread imports an exported model from its bytes, so that what is verified is what was written.
-func reread(data []byte) (*subject, error) {
-	sum := sha256.Sum256(data)
-	path := filepath.Join(os.TempDir(), "aftonnx-"+hex.EncodeToString(sum[:8])+".onnx")
-	staged, err := atomicfile.Stage(path, atomicfile.Options{Force: true}, data)
+	p, err := onnxpb.Decode(data)
 	if err != nil {
-		return nil, err
+		return nil, nil
 	}
-	s, err := newSubject(staged.Path(), data, importer.Options{})
-	return s, errors.Join(err, staged.Discard())
+	return data, p
 }
 
-// newSubject takes an ONNX model. One that this project exported also gives a reference model.
-func newSubject(path string, data []byte, o importer.Options) (*subject, error) {
-	graph, err := onnxgraph.Decode(data)
+// newSubject takes an ONNX model, as bytes and decoded. One that this project exported also gives a reference model.
+func newSubject(path string, data []byte, p *onnxpb.ModelProto) (*subject, error) {
+	graph, err := onnxgraph.New(p, onnxgraph.Options{})
 	if err != nil {
 		return nil, err
 	}
 	s := &subject{data: data, graph: graph, dtype: floatType(graph)}
-	if graph.Proto().GetProducerName() != export.Producer {
+	if p.GetProducerName() != export.Producer {
 		s.foreign = "not exported by aftonnx: the truth is the native engine in float64, not the reference"
 		s.notes = append(s.notes, s.foreign)
 		return s, nil
 	}
-	s.stored, _, err = importer.Load(path, o)
-	var flag *importer.FlagError
-	if errors.As(err, &flag) {
-		return nil, err
+	stored, err := importer.FromONNX(path, p, &importer.Source{Path: path})
+	if err == nil {
+		err = checkEdges(path, graph)
 	}
 	if err != nil {
 		s.foreign = fmt.Sprintf("the truth is the native engine in float64, not the reference: %v", err)
 		s.notes = append(s.notes, s.foreign)
+		return s, nil
 	}
+	s.stored = stored
 	return s, nil
 }
 

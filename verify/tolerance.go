@@ -134,7 +134,8 @@ func halfUnit16(y float64) float64 {
 	return math.Ldexp(0.5, max(exponent-11, -24))
 }
 
-// largestV is max|V| by batch entry and channel over the positions whose key is not -inf.
+// largestV is max|V| by batch entry and channel over the positions whose key is not -inf. What is no number does not count:
+// outputs that it reaches are none either and need no tolerance.
 func (c *opCall) largestV() []float64 {
 	batch, sources, channels := c.v.Shape[0], c.v.Shape[1], c.v.Shape[2]
 	m := make([]float64, batch*channels)
@@ -144,7 +145,7 @@ func (c *opCall) largestV() []float64 {
 	keys := c.k.Shape[2]
 	for i, v := range c.v.Data {
 		b, s, d := i/channels/sources, i/channels%sources, i%channels
-		if key := c.k.Data[(b*sources+s)*keys+d/(channels/keys)]; !math.IsInf(key, -1) {
+		if key := c.k.Data[(b*sources+s)*keys+d/(channels/keys)]; !math.IsInf(key, -1) && !isUndefined(v) {
 			m[b*channels+d] = max(m[b*channels+d], math.Abs(v))
 		}
 	}
@@ -159,7 +160,7 @@ func (c *opCall) largestLogit() float64 {
 func largestFinite(values []float64) float64 {
 	m := 0.0
 	for _, v := range values {
-		if !math.IsInf(v, 0) {
+		if !isUndefined(v) {
 			m = max(m, math.Abs(v))
 		}
 	}
@@ -182,7 +183,7 @@ func (c *opCall) beyond(limit float64) bool {
 func finiteRange(values []float64) float64 {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, v := range values {
-		if !math.IsInf(v, 0) {
+		if !isUndefined(v) {
 			low, high = min(low, v), max(high, v)
 		}
 	}

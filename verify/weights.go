@@ -3,11 +3,48 @@ package verify
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/reference"
 )
+
+// weights is the row about the weights: held against the checkpoint's where that is known, and finite in any case. Without
+// a checkpoint there is a row only where there is something to tell.
+func (s *subject) weights(name string) (row Result, told bool, err error) {
+	row = Result{Name: name, Kind: KindWeights, Engine: Reference, DType: s.dtype.String(), Pass: true, Derived: "finite"}
+	if s.exact != nil {
+		if row, err = s.compareWeights(name); err != nil {
+			return row, false, err
+		}
+	}
+	for _, m := range []*reference.Model{s.exact, s.stored} {
+		if m != nil {
+			row.requireFinite(m)
+		}
+	}
+	return row, s.exact != nil || !row.Pass, nil
+}
+
+// requireFinite fails a row about weights that are no finite numbers, but for the -Inf by which a position bias removes a
+// pair: with them the truth is no number either, and any engine agrees with that.
+func (r *Result) requireFinite(m *reference.Model) {
+	for i := range m.Layers {
+		for _, w := range layerWeights(&m.Layers[i]) {
+			broken := isUndefined
+			if w.name == biasName {
+				broken = isUndefinedBesideMask
+			}
+			if j := slices.IndexFunc(w.array.Data, broken); j >= 0 {
+				r.fail("layers.%d.%s: element %v is %v: not finite", i, w.name, tensor.Unravel(j, w.array.Shape), w.array.Data[j])
+			}
+		}
+	}
+}
+
+// biasName is the position bias among a layer's weights.
+const biasName = "w"
 
 // compareWeights holds every weight in the file against the checkpoint's, rounded once to the file's type, bit for bit.
 func (s *subject) compareWeights(name string) (Result, error) {
@@ -42,10 +79,10 @@ func (r *modelRun) rounding(s *subject) (Result, error) {
 			return row, fmt.Errorf("%s: reference on the checkpoint's weights: %w", c.id, err)
 		}
 		want := r.want[i]["y"]
-		l := newLimit(len(want.Data))
+		l := limit{scale: make([]float64, len(want.Data))}
 		largest := largestFinite(want.Data)
-		for j := range l.tolerance {
-			l.tolerance[j], l.scale[j] = math.Inf(1), largest
+		for j := range l.scale {
+			l.scale[j] = largest
 		}
 		row.add(c.id, want.Data, want.Shape, y, l)
 	}
@@ -75,7 +112,7 @@ func layerWeights(l *reference.Layer) []namedWeight {
 		}
 	}
 	if !l.W.Empty() {
-		list = append(list, namedWeight{"w", l.W})
+		list = append(list, namedWeight{biasName, l.W})
 	}
 	return list
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime/debug"
 	"syscall"
@@ -43,7 +44,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, messages io.Writ
 	root.SetIn(in)
 	root.SetOut(results)
 	root.SetErr(messages)
-	return a.conclude(errors.Join(root.ExecuteContext(ctx), results.failure()))
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = results.failure()
+	}
+	return a.conclude(err)
 }
 
 // resultWriter keeps the first error of writing results, so that no verb has to look at each line it prints. What comes
@@ -69,6 +74,10 @@ func (r *resultWriter) failure() error {
 		return nil
 	case errors.Is(r.err, syscall.EPIPE):
 		return &failure{code: exitUsage}
+	}
+	var p *fs.PathError
+	if errors.As(r.err, &p) {
+		return usagef("standard output: %w", p.Err)
 	}
 	return usagef("standard output: %w", r.err)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"io"
 	"os"
 	"strings"
@@ -34,7 +33,10 @@ func sameFile(a, b string) bool {
 }
 
 // isArray reports whether a regular file begins as an .npy file does.
-func isArray(path string) bool {
+func isArray(path string) bool { return beginsWith(path, "\x93NUMPY") }
+
+// beginsWith reports whether path is a regular file that begins with these bytes.
+func beginsWith(path, magic string) bool {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return false
 	}
@@ -43,7 +45,7 @@ func isArray(path string) bool {
 		return false
 	}
 	defer f.Close()
-	head := make([]byte, 6)
+	head := make([]byte, len(magic))
 	_, err = io.ReadFull(f, head)
-	return err == nil && bytes.Equal(head, []byte("\x93NUMPY"))
+	return err == nil && string(head) == magic
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ once on every engine. It fetches nothing.`,
 		Args: exactly(0, ""),
 		RunE: func(*cobra.Command, []string) error { return a.doctor(&r) },
 	}
-	r.addLibrary(cmd.Flags())
+	cmd.Flags().StringVar(&r.library, "ort", "", "the ONNX Runtime library to look at, `LIB` (default: found)")
 	a.addJSON(cmd.Flags(), doctorSchema)
 	return cmd
 }
@@ -34,12 +35,13 @@ const doctorSchema = "aftonnx.doctor/1"
 type diagnosis struct {
 	Schema  string  `json:"schema"`
 	Version string  `json:"version"`
+	Pass    bool    `json:"pass"` // every engine is there and matches
 	Checks  []check `json:"checks"`
 }
 
 type check struct {
 	Name   string `json:"name"`
-	Result string `json:"result"` // pass, FAIL, missing or info
+	Result string `json:"result"` // pass, FAIL, found, missing or info
 	Detail string `json:"detail"`
 }
 
@@ -55,21 +57,20 @@ func (a *app) doctor(r *runtimeFlags) error {
 	} else {
 		d.add("kernels", wordPass, "compiled into this program")
 	}
-	options := r.options(a)
-	options.Offline = true
-	lib, missing := ort.Find(a.ctx, options)
-	if missing != nil {
-		d.add("ONNX Runtime", wordMissing, firstLine(missing))
+	r.offline = true
+	lib, err := ort.Find(a.ctx, r.options(a))
+	if err != nil {
+		d.add("ONNX Runtime", wordMissing, firstLine(err))
 	} else {
-		d.add("ONNX Runtime", wordPass, lib.Version)
+		d.add("ONNX Runtime", wordFound, lib.Version)
 		d.add("library", wordInfo, lib.Path)
 		d.add("found through", wordInfo, string(lib.Source))
 	}
-	r.offline = true
-	failed, err := a.selfTest(r, d)
+	failed, missing, err := a.selfTest(r, d)
 	if err != nil {
 		return err
 	}
+	d.Pass = !failed && missing == nil
 	if a.json {
 		err = a.printJSON(d)
 	} else {
@@ -85,25 +86,45 @@ func (a *app) doctor(r *runtimeFlags) error {
 	case failed:
 		return &failure{code: exitMismatch, err: errors.New("the self-test failed")}
 	case missing != nil:
-		return &failure{code: exitRuntime, err: missing}
+		return notFetched(missing)
 	}
 	return nil
 }
 
-// selfTest runs one small call of every operator and type on every engine that there is.
-func (a *app) selfTest(r *runtimeFlags, d *diagnosis) (failed bool, err error) {
+// notFetched tells of a missing ONNX Runtime that doctor itself is why nothing was fetched, not a setting.
+func notFetched(err error) error {
+	var search *ort.MissingError
+	if !errors.As(err, &search) {
+		return &failure{code: exitRuntime, err: err}
+	}
+	told := *search
+	told.Tried = slices.Clone(search.Tried)
+	for i := range told.Tried {
+		if s := told.Tried[i].Source; s == ort.SourceRelease || s == ort.SourceNPM {
+			told.Tried[i].Err = errors.New("not fetched: doctor never fetches")
+		}
+	}
+	return &failure{code: exitRuntime, err: &told}
+}
+
+// selfTest runs one small call of every operator and type on every engine that there is; missing is why one is not.
+func (a *app) selfTest(r *runtimeFlags, d *diagnosis) (failed bool, missing, err error) {
 	report, err := verify.Operators(a.ctx, verify.Options{Open: r.opener(a), Quick: true})
 	if err != nil {
 		if a.ctx.Err() != nil {
-			return false, err
+			return false, nil, err
 		}
 		d.add("self-test", wordFail, firstLine(err))
-		return true, nil
+		return true, nil, nil
+	}
+	needs := "needs ONNX Runtime"
+	if kernel.Available() != nil {
+		needs = "needs cgo"
 	}
 	for _, e := range report.Engines {
 		name := "engine " + string(e.Name)
 		if e.Missing != "" {
-			d.add(name, wordMissing, "needs ONNX Runtime")
+			d.add(name, wordMissing, needs)
 			continue
 		}
 		good, bad, problem := 0, 0, ""
@@ -127,7 +148,7 @@ func (a *app) selfTest(r *runtimeFlags, d *diagnosis) (failed bool, err error) {
 			d.add(name, wordInfo, e.About)
 		}
 	}
-	return failed, nil
+	return failed, report.Missing(), nil
 }
 
 func firstLine(err error) string {

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -240,5 +242,34 @@ func TestTable_terminal(t *testing.T) {
 	a.printTable(tab)
 	if !strings.Contains(out.String(), "\x1b[32mpass\x1b[0m") {
 		t.Errorf("no colour in %q", out.String())
+	}
+}
+
+// refusing is a writer that takes nothing.
+type refusing struct{ err error }
+
+func (r refusing) Write([]byte) (int, error) { return 0, r.err }
+
+// Results that cannot be written are an error of every verb, tables and JSON alike; a reader that went away needs no words.
+func TestResults_unwritable(t *testing.T) {
+	full := &fs.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.ENOSPC}
+	for _, args := range [][]string{
+		{"inspect", "../../testdata/full.bin"}, {"inspect", "--json", "../../testdata/full.bin"}, {"ops"}, {"ops", "AFTFull"},
+		{"verify", "--engine", "native", "../../testdata/full.bin"}, {"doctor", "--json"},
+		{"export", "../../testdata/full.bin", "--verify", "off", "-o", filepath.Join(t.TempDir(), "m.onnx")}, {"--version"}, {"--help"},
+	} {
+		var messages bytes.Buffer
+		code := run(t.Context(), args, strings.NewReader(""), refusing{full}, &messages)
+		if args[0] == "doctor" && kernel.Available() != nil {
+			continue // which fails anyway
+		}
+		if code != exitUsage || !strings.Contains(messages.String(), "no space left on device") {
+			t.Errorf("%q: exit code %d, messages %q", args, code, messages.String())
+		}
+	}
+	var messages bytes.Buffer
+	code := run(t.Context(), []string{"ops"}, strings.NewReader(""), refusing{syscall.EPIPE}, &messages)
+	if code == 0 || messages.Len() > 0 {
+		t.Errorf("a closed pipe: exit code %d, messages %q", code, messages.String())
 	}
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
+	"github.com/aftonnx/aftonnx/ort"
 	"github.com/aftonnx/aftonnx/reference"
 	"github.com/aftonnx/aftonnx/verify"
 )
@@ -37,7 +41,12 @@ func (a *app) opsRunCommand() *cobra.Command {
 		Long: `Runs one operator of ai.aft on arrays from files. Attributes that are not given follow from the shapes, or are 0.
 The engines kernel and portable compute in the arrays' type; reference and native give float64, unrounded.`,
 		Args: exactly(1, "an operator"),
-		RunE: func(_ *cobra.Command, args []string) error { return a.opsRun(args[0], &o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("portable-math") && o.engine != string(verify.Portable) {
+				return usagef("--portable-math: is for --engine portable alone")
+			}
+			return a.opsRun(args[0], &o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.inputs, "input", "i", nil, "an input, `NAME=FILE` (.npy, .pb); for grid also grid=H,W")
@@ -58,9 +67,9 @@ func (a *app) opsRun(name string, o *opsRunFlags) error {
 	if err != nil {
 		return err
 	}
-	engine, err := verify.ParseEngine(o.engine)
+	engine, err := parseEngine(o.engine)
 	if err != nil {
-		return usagef("--%w", err)
+		return err
 	}
 	if err := o.runtime.check(); err != nil {
 		return err
@@ -79,31 +88,48 @@ func (a *app) opsRun(name string, o *opsRunFlags) error {
 		described[i].Values, _ = in.Int64s() // nil for floating-point inputs, as Check wants it
 	}
 	if _, err := def.Check(attrs, described); err != nil {
-		return inputf("%w", err).hint("see: aftonnx ops %s", def.Name)
+		f := inputf("%w", err)
+		for _, s := range o.attrs {
+			name, _, _ := strings.Cut(s, "=")
+			if strings.Contains(err.Error(), fmt.Sprintf("attribute %q", name)) {
+				f.code = exitUsage // it was the command line that said so
+			}
+		}
+		return f.hint("see: aftonnx ops %s", def.Name)
 	}
-	y, err := a.runOp(engine, def, attrs, inputs, described, o)
+	view := &runView{Schema: runSchema, Model: ops.Domain + "." + def.Name, Engine: engine, Attrs: attrs}
+	if !a.json {
+		a.say("note: attributes %s", describeAttrs(def, attrs))
+	}
+	y, err := a.runOp(view, def, attrs, inputs, described, o)
 	if err != nil {
 		return err
 	}
-	return a.finishOp(engine, def, inputs, y, o)
+	return a.finishOp(view, def, inputs, y, o)
+}
+
+func describeAttrs(def *ops.Def, attrs ops.Attrs) string {
+	list := make([]string, len(def.Attrs))
+	for i, attr := range def.Attrs {
+		list[i] = attr.Name + "=" + strings.Trim(strings.ReplaceAll(fmt.Sprint(attrs[attr.Name]), " ", ","), "[]")
+	}
+	return strings.Join(list, " ")
 }
 
 // opInputs reads the operator's inputs in the order of its declaration.
 func (a *app) opInputs(def *ops.Def, o *opsRunFlags) ([]*tensor.Tensor, error) {
-	grid, files, err := splitGrid(o.inputs)
-	if err != nil {
-		return nil, err
-	}
 	var order []string
 	for _, p := range def.Inputs {
 		order = append(order, p.Name)
 	}
-	given, err := a.readInputs(files, o.all, order)
+	given, _, err := a.readInputs(o.inputs, o.all, order)
 	if err != nil {
 		return nil, err
 	}
-	if grid != nil {
-		given["grid"] = grid
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if !slices.Contains(order, name) {
+			return nil, usagef("%s: has no input %q", def.Name, name).hint("%s", nearest("inputs", name, order))
+		}
 	}
 	dtype := tensor.Invalid
 	if o.dtype != "" {
@@ -124,33 +150,8 @@ func (a *app) opInputs(def *ops.Def, o *opsRunFlags) ([]*tensor.Tensor, error) {
 			}
 		}
 		list = append(list, t)
-		delete(given, p.Name)
-	}
-	for name := range given {
-		return nil, usagef("%s: has no input %q", def.Name, name).hint("%s", nearest("inputs", name, order))
 	}
 	return list, nil
-}
-
-// splitGrid takes the literal grid=H,W out of the inputs; any other is a file.
-func splitGrid(inputs []string) (*tensor.Tensor, []string, error) {
-	var files []string
-	var grid *tensor.Tensor
-	for _, s := range inputs {
-		value, ok := strings.CutPrefix(s, "grid=")
-		if !ok || strings.Trim(value, "0123456789,") != "" || grid != nil {
-			files = append(files, s)
-			continue
-		}
-		hw, err := integers("input", s, value)
-		if err != nil {
-			return nil, nil, err
-		}
-		if grid, err = tensor.FromInt64s([]int{len(hw)}, hw); err != nil {
-			return nil, nil, err
-		}
-	}
-	return grid, files, nil
 }
 
 func opAttrs(def *ops.Def, inputs []*tensor.Tensor, list []string) (ops.Attrs, error) {
@@ -203,9 +204,9 @@ func integers(flag, whole, list string) ([]int64, error) {
 }
 
 // runOp computes Y: with the reference itself, else with a model of the one node.
-func (a *app) runOp(e verify.Engine, def *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor, described []ops.Input,
+func (a *app) runOp(view *runView, def *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor, described []ops.Input,
 	o *opsRunFlags) (*tensor.Tensor, error) {
-	if e == verify.Reference {
+	if view.Engine == verify.Reference {
 		arrays := make([]tensor.Array, len(inputs))
 		for i, in := range inputs {
 			arrays[i] = in.Array()
@@ -233,7 +234,7 @@ func (a *app) runOp(e verify.Engine, def *ops.Def, attrs ops.Attrs, inputs []*te
 	for i, p := range def.Inputs {
 		named[p.Name] = inputs[i]
 	}
-	out, err := a.runModel(e, model, named, verify.RunOptions{
+	out, err := a.runModel(view, model, named, verify.RunOptions{
 		Open: o.runtime.opener(a), Threads: o.runtime.threads, Wide: true,
 	})
 	if err != nil {
@@ -242,8 +243,7 @@ func (a *app) runOp(e verify.Engine, def *ops.Def, attrs ops.Attrs, inputs []*te
 	return out[def.Output.Name], nil
 }
 
-func (a *app) finishOp(e verify.Engine, def *ops.Def, inputs []*tensor.Tensor, y *tensor.Tensor, o *opsRunFlags) error {
-	view := runView{Schema: runSchema, Model: ops.Domain + "." + def.Name, Engine: e}
+func (a *app) finishOp(view *runView, def *ops.Def, inputs []*tensor.Tensor, y *tensor.Tensor, o *opsRunFlags) error {
 	for i, p := range def.Inputs {
 		view.Inputs = append(view.Inputs, viewTensor(p.Name, inputs[i]))
 	}
@@ -258,7 +258,7 @@ func (a *app) finishOp(e verify.Engine, def *ops.Def, inputs []*tensor.Tensor, y
 		}
 		view.Outputs[0].File = o.output
 	}
-	return a.printRun(&view)
+	return a.printRun(view)
 }
 
 // outputError advises on an output that cannot be written.
@@ -270,12 +270,24 @@ func outputError(err error) error {
 	return f
 }
 
-// runModel loads a model into an engine and runs it once.
-func (a *app) runModel(e verify.Engine, model []byte, in map[string]*tensor.Tensor, o verify.RunOptions) (
+// runModel loads a model into the view's engine and runs it once. How many kernels that called is put into the view.
+func (a *app) runModel(view *runView, model []byte, in map[string]*tensor.Tensor, o verify.RunOptions) (
 	map[string]*tensor.Tensor, error) {
+	e, before := view.Engine, kernelCalls()
 	out, err := verify.Run(a.ctx, e, model, in, o)
+	if e == verify.Kernel {
+		calls := kernelCalls() - before
+		view.KernelCalls = &calls
+	}
 	if err != nil && inputCode(err) == 0 && a.ctx.Err() == nil {
 		return nil, inputf("engine %s: %w", e, err) // the engine refused these inputs
 	}
 	return out, err
+}
+
+func kernelCalls() (n uint64) {
+	for _, calls := range ort.KernelCalls() {
+		n += calls
+	}
+	return n
 }

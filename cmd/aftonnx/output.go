@@ -52,6 +52,7 @@ const (
 	wordPass    = "pass"
 	wordFail    = "FAIL"
 	wordMissing = "missing"
+	wordFound   = "found" // but not tried: the engines' rows say whether it works
 	wordInfo    = "info"
 	wordFinite  = "finite" // finite where more is not owed: no tolerance was applied
 )

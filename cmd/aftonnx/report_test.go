@@ -74,6 +74,16 @@ aftonnx:   first layer that differs: layers.1.aft
 	}
 }
 
+// JSON has what was covered and the notes as fields; problems are for whoever reads the messages.
+func TestExplain_json(t *testing.T) {
+	var messages bytes.Buffer
+	a := &app{messages: &messages, json: true}
+	a.explain(someReport())
+	if s := messages.String(); strings.Contains(s, "covered") || strings.Contains(s, "note") || !strings.Contains(s, "y, native") {
+		t.Errorf("messages %q", s)
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	var f *failure
 	if err := verdict(someReport()); !errors.As(err, &f) || f.code != exitMismatch || !strings.Contains(err.Error(), "m.onnx") {

@@ -10,9 +10,13 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/atomicfile"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops"
 	"github.com/aftonnx/aftonnx/verify"
 )
 
@@ -34,15 +38,16 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run model.onnx [--input NAME=x.npy]... [--output-dir DIR]",
 		Short: "Run a model",
-		Long: `Runs an ONNX model, ours or another's. Inputs that are not given are random numbers of the seed, and reported.
+		Long: `Runs an ONNX model, ours or another's. Inputs that are not given are random numbers of the seed, and a note says so,
+also where others are given.
 
 Engines: kernel (ONNX Runtime with the ai.aft kernels), portable (ONNX Runtime, function bodies instead of kernels),
 native (Go alone: needs no ONNX Runtime).`,
 		Args: exactly(1, "the model to run"),
-		RunE: func(_ *cobra.Command, args []string) error { return a.run(args[0], &o) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd.Flags(), args[0], &o) },
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&o.inputs, "input", "i", nil, "an input, `NAME=FILE` (.npy, .pb)")
+	f.StringArrayVarP(&o.inputs, "input", "i", nil, "an input, `NAME=FILE` (.npy, .pb); for grid also grid=H,W")
 	f.StringVar(&o.all, "inputs", "", "inputs from an .npz file, a folder of .npy files or a test data set, `PATH`")
 	f.StringVar(&o.outputDir, "output-dir", "", "write every output to `DIR`/NAME.npy")
 	f.StringVar(&o.engine, "engine", "kernel", "kernel, portable or native")
@@ -56,28 +61,34 @@ native (Go alone: needs no ONNX Runtime).`,
 	return cmd
 }
 
-func (a *app) run(path string, o *runFlags) error {
-	engine, err := verify.ParseEngine(o.engine)
+func (a *app) run(flags *pflag.FlagSet, path string, o *runFlags) error {
+	engine, err := parseEngine(o.engine)
 	if err != nil || engine == verify.Reference {
 		return usagef("--engine %q: want kernel, portable or native", o.engine)
 	}
-	if err := errors.Join(o.runtime.check(), o.check()); err != nil {
+	if err := errors.Join(o.runtime.check(), notNegative(flags, "sequence")); err != nil {
 		return err
+	}
+	if o.batch < 1 {
+		return usagef("--batch %d: want 1 or more", o.batch)
 	}
 	f, err := openModel(path, "run")
 	if err != nil {
 		return err
 	}
 	defer f.close()
-	inputs, view, err := a.runInputs(f, o)
-	if err != nil {
-		return err
-	}
-	out, err := a.runModel(engine, f.data, inputs, verify.RunOptions{Open: o.runtime.opener(a), Threads: o.runtime.threads})
+	inputs, view, err := a.runInputs(flags, f, o)
 	if err != nil {
 		return err
 	}
 	view.Engine = engine
+	out, err := a.runModel(view, f.data, inputs, verify.RunOptions{Open: o.runtime.opener(a), Threads: o.runtime.threads})
+	if err != nil {
+		return sizesError(flags, view, err)
+	}
+	if engine == verify.Kernel && !hasOperators(f) {
+		a.say("note: %q has no nodes of %s: no kernel has a part in it", path, ops.Domain)
+	}
 	for _, v := range f.graph.Outputs() {
 		view.Outputs = append(view.Outputs, viewTensor(v.Name, out[v.Name]))
 	}
@@ -89,28 +100,60 @@ func (a *app) run(path string, o *runFlags) error {
 	return a.printRun(view)
 }
 
-func (o *runFlags) check() error {
-	if o.batch < 0 || o.sequence < 0 {
-		return usagef("--batch %d, --sequence %d: want positive numbers", o.batch, o.sequence)
+// sizesError judges the failure of a run on made-up inputs alone: it is their sizes that do not fit, which the command
+// line says or leaves to guessing.
+func sizesError(flags *pflag.FlagSet, view *runView, err error) error {
+	var unfit *failure
+	var graph *onnxgraph.Error
+	if !errors.As(err, &unfit) && !errors.As(err, &graph) || slices.ContainsFunc(view.Inputs, given) {
+		return err
 	}
-	return nil
+	f := usagef("%w", err)
+	if !flags.Changed("sequence") && !flags.Changed("grid") {
+		f.hint("the sizes of random inputs are guesses: give --sequence N, or the inputs themselves")
+	}
+	return f
+}
+
+func given(t tensorView) bool { return !t.Random }
+
+// hasOperators reports whether a model has nodes of ai.aft.
+func hasOperators(f *modelFile) bool {
+	return slices.ContainsFunc(f.graph.Proto().GetGraph().GetNode(), func(n *onnxpb.NodeProto) bool {
+		return n.GetDomain() == ops.Domain
+	})
 }
 
 // runInputs reads, casts and completes the inputs.
-func (a *app) runInputs(f *modelFile, o *runFlags) (map[string]*tensor.Tensor, *runView, error) {
+func (a *app) runInputs(flags *pflag.FlagSet, f *modelFile, o *runFlags) (map[string]*tensor.Tensor, *runView, error) {
 	declared := f.graph.Inputs()
-	given, err := a.modelInputs(f.path, declared, o.inputs, o.all)
+	sizes := verify.InputSizes{Batch: o.batch, Sequence: o.sequence}
+	var err error
+	if sizes.Grid, err = parseGrid(o.grid); err != nil {
+		return nil, nil, err
+	}
+	if err := checkSizes(o.sequence, sizes.Grid); err != nil {
+		return nil, nil, err
+	}
+	if err := refuseGrid(f, sizes.Grid); err != nil {
+		return nil, nil, err
+	}
+	single := o.inputs
+	if o.grid != "" {
+		single = append(slices.Clone(single), "grid="+o.grid)
+	}
+	given, err := a.modelInputs(&modelPorts{path: f.path, inputs: declared, outputs: f.graph.Outputs()}, single, o.all)
 	if err != nil {
 		return nil, nil, err
 	}
-	grid, err := parseGrid(o.grid)
-	if err != nil {
-		return nil, nil, err
-	}
-	sizes := verify.InputSizes{Batch: o.batch, Sequence: o.sequence, Grid: grid}
 	all, made, err := verify.SeededInputs(f.graph, given, sizes, o.seed)
 	if err != nil {
 		return nil, nil, usagef("%w", err)
+	}
+	for _, name := range []string{"batch", "sequence"} {
+		if flags.Changed(name) && !slices.ContainsFunc(made, func(n string) bool { return n != "grid" }) {
+			return nil, nil, usagef("--%s: is the size of random inputs, and every input is given", name)
+		}
 	}
 	view := &runView{Schema: runSchema, Model: f.path, Seed: o.seed}
 	for _, v := range declared {
@@ -121,6 +164,15 @@ func (a *app) runInputs(f *modelFile, o *runFlags) (map[string]*tensor.Tensor, *
 		}
 	}
 	return all, view, nil
+}
+
+// refuseGrid refuses a grid that a model does not take.
+func refuseGrid(f *modelFile, grid [2]int) error {
+	takes := slices.ContainsFunc(f.graph.Inputs(), func(v onnxgraph.Value) bool { return v.Name == "grid" })
+	if grid != [2]int{} && !takes {
+		return usagef("%q: --grid has no effect: the model has no input \"grid\"", f.path)
+	}
+	return nil
 }
 
 // describeMade says what an input became that was not given: a few integers in full.
@@ -141,37 +193,42 @@ type runView struct {
 	Seed    uint64        `json:"seed"`
 	Inputs  []tensorView  `json:"inputs"`
 	Outputs []tensorView  `json:"outputs"`
+
+	Attrs       ops.Attrs `json:"attrs,omitempty"`        // of an operator, those that followed from the shapes included
+	KernelCalls *uint64   `json:"kernel_calls,omitempty"` // counted, on the engine kernel
 }
 
-// tensorView sums a tensor up. Minimum, maximum and mean are over its finite elements, 0 without any.
+// tensorView sums a tensor up. Minimum, maximum and mean are over its finite elements, null without any; so is a
+// mean whose sum overflows.
 type tensorView struct {
-	Name      string  `json:"name"`
-	DType     string  `json:"dtype"`
-	Shape     []int   `json:"shape"`
-	Min       float64 `json:"min"`
-	Max       float64 `json:"max"`
-	Mean      float64 `json:"mean"`
-	NonFinite int     `json:"non_finite"`
-	Random    bool    `json:"random,omitempty"`
-	File      string  `json:"file,omitempty"`
+	Name      string   `json:"name"`
+	DType     string   `json:"dtype"`
+	Shape     []int    `json:"shape"`
+	Min       *float64 `json:"min"`
+	Max       *float64 `json:"max"`
+	Mean      *float64 `json:"mean"`
+	NonFinite int      `json:"non_finite"`
+	Random    bool     `json:"random,omitempty"`
+	File      string   `json:"file,omitempty"`
 }
 
 func viewTensor(name string, t *tensor.Tensor) tensorView {
-	v := tensorView{Name: name, DType: t.DType.String(), Shape: t.Shape, Min: math.Inf(1), Max: math.Inf(-1)}
-	sum := 0.0
+	v := tensorView{Name: name, DType: t.DType.String(), Shape: t.Shape}
+	low, high, sum := math.Inf(1), math.Inf(-1), 0.0
 	for i := range t.Len() {
 		x := t.At(i)
 		if math.IsNaN(x) || math.IsInf(x, 0) {
 			v.NonFinite++
 			continue
 		}
-		v.Min, v.Max = min(v.Min, x), max(v.Max, x)
+		low, high = min(low, x), max(high, x)
 		sum += x
 	}
 	if n := t.Len() - v.NonFinite; n > 0 {
-		v.Mean = sum / float64(n)
-	} else {
-		v.Min, v.Max = 0, 0
+		v.Min, v.Max = &low, &high
+		if mean := sum / float64(n); !math.IsInf(mean, 0) && !math.IsNaN(mean) {
+			v.Mean = &mean
+		}
 	}
 	return v
 }
@@ -182,11 +239,22 @@ func (a *app) printRun(v *runView) error {
 	}
 	t := &table{header: []string{"output", "type", "shape", "min", "max", "mean", "non-finite", "file"}}
 	for _, y := range v.Outputs {
-		t.add(printable(y.Name), y.DType, tensor.FormatShape(y.Shape), fmt.Sprintf("%.6g", y.Min), fmt.Sprintf("%.6g", y.Max),
-			fmt.Sprintf("%.6g", y.Mean), fmt.Sprint(y.NonFinite), printable(y.File))
+		t.add(printable(y.Name), y.DType, tensor.FormatShape(y.Shape), number(y.Min), number(y.Max),
+			number(y.Mean), fmt.Sprint(y.NonFinite), printable(y.File))
 	}
 	a.printTable(t)
+	if v.KernelCalls != nil {
+		a.say("note: kernel calls: %d", *v.KernelCalls)
+	}
 	return nil
+}
+
+// number is a cell, empty where there is none.
+func number(x *float64) string {
+	if x == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.6g", *x)
 }
 
 // writeOutputs stages every output and commits all of them, or none where one cannot be staged.

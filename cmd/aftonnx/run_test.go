@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,7 +64,12 @@ func TestRun_inputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	one, err := npy.EncodeNPZ(map[string]*tensor.Tensor{"array": x})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, data := range map[string][]byte{
+		"one.npz": one, "zip": one,
 		"x.npy": npy.Encode(x), "x.pb": pb("", x), "grid.npy": npy.Encode(grid), "all.npz": npz,
 		"folder/x.npy": npy.Encode(x), "folder/grid.npy": npy.Encode(grid),
 		"unnamed/input_0.pb": pb("", x), "unnamed/input_1.pb": pb("", grid), "unnamed/output_0.pb": pb("", x),
@@ -76,6 +83,7 @@ func TestRun_inputs(t *testing.T) {
 		"npy": {"-i", "x=" + at("x.npy"), "-i", "grid=" + at("grid.npy")}, "pb": {"-i", "x=" + at("x.pb"), "-i", "grid=" + at("grid.npy")},
 		"npz": {"--inputs", at("all.npz")}, "folder": {"--inputs", at("folder")},
 		"unnamed data set": {"--inputs", at("unnamed")}, "named data set": {"--inputs", at("named")},
+		"an npz of one": {"-i", "x=" + at("one.npz"), "-i", "grid=2,3"}, "an npz by content": {"-i", "x=" + at("zip"), "--grid", "2x3"},
 		"overridden": {"--inputs", at("unnamed"), "-i", "x=" + at("x.npy")},
 	} {
 		out := filepath.Join(t.TempDir(), "out")
@@ -100,7 +108,7 @@ func TestRun_inputs(t *testing.T) {
 	}{
 		"an empty folder":      {[]string{"--inputs", t.TempDir()}, "holds no inputs"},
 		"twice":                {[]string{"-i", "x=" + at("x.npy"), "-i", "x=" + at("x.npy")}, "given twice"},
-		"an npz for one input": {[]string{"-i", "x=" + at("all.npz")}, "holds several arrays"},
+		"an npz for one input": {[]string{"-i", "x=" + at("all.npz")}, `holds 2 arrays ("grid", "x"), want one`},
 		"words":                {[]string{"--inputs", model}, "conv2d.onnx"},
 	} {
 		code, _, messages := invoke(t.Context(), append([]string{"run", model, "--engine", "native"}, test.args...)...)
@@ -135,5 +143,68 @@ func TestWriteOutputs_collision(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "a.npy")); err == nil {
 		t.Error("one of two outputs was written")
+	}
+}
+
+// The numbers of what is not finite are null, and of what cannot be summed.
+func TestViewTensor(t *testing.T) {
+	inf, huge := math.Inf(1), math.MaxFloat64
+	for name, test := range map[string]struct {
+		values []float64
+		want   string
+	}{
+		"numbers":   {[]float64{1, -3, inf}, `"min":-3,"max":1,"mean":-1,"non_finite":1`},
+		"none":      {[]float64{inf, math.NaN()}, `"min":null,"max":null,"mean":null,"non_finite":2`},
+		"empty":     {nil, `"min":null,"max":null,"mean":null,"non_finite":0`},
+		"overflows": {[]float64{huge, huge}, `"mean":null,"non_finite":0`},
+	} {
+		v, err := tensor.FromFloat64s(tensor.Float64, []int{len(test.values)}, test.values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := json.Marshal(viewTensor("y", v))
+		if err != nil || !strings.Contains(string(data), test.want) {
+			t.Errorf("%s: %s (error %v), want %s", name, data, err, test.want)
+		}
+	}
+}
+
+// A model of somebody else whose sequence is fixed inside: the guess does not fit, and the advice is to give it.
+func TestRun_foreign(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "foreign.onnx")
+	w, err := tensor.FromFloat64s(tensor.Float32, []int{7, 4}, make([]float64, 28))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := func(name string) *onnxpb.ValueInfoProto {
+		dims := []*onnxpb.TensorShapeProto_Dimension{
+			{Value: &onnxpb.TensorShapeProto_Dimension_DimParam{DimParam: "batch"}},
+			{Value: &onnxpb.TensorShapeProto_Dimension_DimParam{DimParam: "sequence"}},
+			{Value: &onnxpb.TensorShapeProto_Dimension_DimValue{DimValue: 4}},
+		}
+		return &onnxpb.ValueInfoProto{Name: name, Type: &onnxpb.TypeProto{Value: &onnxpb.TypeProto_TensorType{
+			TensorType: &onnxpb.TypeProto_Tensor{ElemType: 1, Shape: &onnxpb.TensorShapeProto{Dim: dims}},
+		}}}
+	}
+	data, err := onnxpb.Encode(&onnxpb.ModelProto{
+		IrVersion: 8, OpsetImport: []*onnxpb.OperatorSetIdProto{{Version: 17}},
+		Graph: &onnxpb.GraphProto{
+			Name: "g", Initializer: []*onnxpb.TensorProto{onnxpb.TensorToProto("w", w)},
+			Input: []*onnxpb.ValueInfoProto{value("x")}, Output: []*onnxpb.ValueInfoProto{value("y")},
+			Node: []*onnxpb.NodeProto{{OpType: "Add", Input: []string{"x", "w"}, Output: []string{"y"}}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, data)
+	for _, engine := range engines(t) {
+		code, _, messages := invoke(t.Context(), "run", path, "--engine", engine)
+		if code != exitUsage || !strings.Contains(messages, "give --sequence N") {
+			t.Errorf("%s: exit code %d: %s", engine, code, messages)
+		}
+		if code, _, messages := invoke(t.Context(), "run", path, "--engine", engine, "--sequence", "7"); code != 0 {
+			t.Errorf("%s: exit code %d: %s", engine, code, messages)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,21 +19,41 @@ import (
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
-// readTensor reads an array from a .npy file or a TensorProto .pb file.
+// readTensor reads an array from a .npy file, a TensorProto .pb file, or an .npz file that holds no other.
 func readTensor(path string) (*tensor.Tensor, error) {
-	switch strings.ToLower(filepath.Ext(path)) {
-	case ".pb":
+	extension := strings.ToLower(filepath.Ext(path))
+	if extension == ".pb" {
 		_, t, err := readProto(path)
 		return t, err
-	case ".npz":
-		return nil, usagef("%q: holds several arrays, want one", path).
-			hint("give the whole file with --inputs %s", shellQuote(path))
 	}
 	if err := checkRegular(path); err != nil {
 		return nil, err
 	}
-	t, err := npy.ReadFile(path)
-	return t, inputError(path, err)
+	if extension != ".npz" && !isZip(path) {
+		t, err := npy.ReadFile(path)
+		return t, inputError(path, err)
+	}
+	arrays, err := npy.ReadNPZ(path)
+	if err != nil {
+		return nil, inputError(path, err)
+	}
+	names := slices.Sorted(maps.Keys(arrays))
+	if len(names) != 1 {
+		return nil, usagef("%q: holds %d arrays (%s), want one", path, len(names), quoteAll(names)).
+			hint("give the whole file with --inputs %s", shellQuote(path))
+	}
+	return arrays[names[0]], nil
+}
+
+// isZip reports whether a file begins as a zip archive does.
+func isZip(path string) bool { return beginsWith(path, "PK\x03\x04") }
+
+func quoteAll(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = strconv.Quote(n)
+	}
+	return strings.Join(quoted, ", ")
 }
 
 // checkRegular refuses what would block or never end: FIFOs and devices.
@@ -68,6 +89,9 @@ func inputError(path string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return inputf("%q: no such file", path)
+	}
 	var p *os.PathError
 	if errors.As(err, &p) {
 		return inputf("%q: %w", path, p.Err)
@@ -86,36 +110,58 @@ func assignment(flag, s string) (string, string, error) {
 
 // readInputs reads what --input and --inputs name. --inputs is a .npz file or a folder of .npy files or of a test data
 // set; an --input overrides it. The names of a test data set come from its tensors, or from order, the names that are
-// wanted, where they have none. What --inputs holds beyond these is left out with a note: often it is the outputs.
-func (a *app) readInputs(single []string, all string, order []string) (map[string]*tensor.Tensor, error) {
-	given := map[string]*tensor.Tensor{}
+// wanted, where they have none. What --inputs holds beyond these is left out with a note: often it is the outputs. The
+// names left out come second; where nothing is left, that is an error.
+func (a *app) readInputs(single []string, all string, order []string) (given map[string]*tensor.Tensor, out []string, err error) {
+	given = map[string]*tensor.Tensor{}
 	if all != "" {
-		var err error
 		if given, err = readAll(all, order); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, name := range slices.Sorted(maps.Keys(given)) {
-			if !slices.Contains(order, name) {
-				a.say("note: %q holds %q, which is no input: left out", all, name)
-				delete(given, name)
-			}
+		names := slices.Sorted(maps.Keys(given))
+		out = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(order, n) })
+		if len(out) == len(names) {
+			return nil, nil, usagef("%q: holds %s, and none of the inputs %s", all, cmp.Or(quoteAll(names), "nothing"), quoteAll(order))
+		}
+		for _, name := range out {
+			a.say("note: %q holds %q, which is no input: left out", all, name)
+			delete(given, name)
 		}
 	}
 	seen := map[string]bool{}
 	for _, s := range single {
 		name, path, err := assignment("input", s)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if seen[name] {
-			return nil, usagef("--input %q: %q is given twice", s, name)
+			return nil, nil, usagef("--input %q: %q is given twice", s, name)
 		}
 		seen[name] = true
-		if given[name], err = readTensor(path); err != nil {
-			return nil, err
+		if name == "grid" && isGrid(path) {
+			given[name], err = gridTensor(s, path)
+		} else {
+			given[name], err = readTensor(path)
+		}
+		if err != nil {
+			return nil, nil, err
 		}
 	}
-	return given, nil
+	return given, out, nil
+}
+
+// isGrid tells the grid itself, H,W or HxW, from the name of a file.
+func isGrid(s string) bool {
+	_, ok := gridOf(s)
+	return ok || strings.Trim(s, "0123456789,") == ""
+}
+
+func gridTensor(flag, s string) (*tensor.Tensor, error) {
+	grid, ok := gridOf(s)
+	if !ok {
+		return nil, usagef("--input %q: want two positive numbers, grid=H,W", flag)
+	}
+	return tensor.FromInt64s([]int{2}, []int64{int64(grid[0]), int64(grid[1])})
 }
 
 func readAll(path string, order []string) (map[string]*tensor.Tensor, error) {
@@ -190,24 +236,43 @@ func readDataSet(dir string, entries []os.DirEntry, order []string, given map[st
 	return nil
 }
 
-// modelInputs reads the inputs of a model, which has to have them, in its types.
-func (a *app) modelInputs(path string, declared []onnxgraph.Value, single []string, all string) (
-	map[string]*tensor.Tensor, error) {
+// modelPorts are the names that a model's inputs and outputs have, with the types of the inputs.
+type modelPorts struct {
+	path     string
+	inputs   []onnxgraph.Value
+	outputs  []onnxgraph.Value
+	optional string // an input that is listed, but that not every model of the kind has
+}
+
+// modelInputs reads the inputs of a model, which has to have them, in its types. Where an input is missing, what --inputs
+// holds under an unknown name may be meant for it, unless it is an output.
+func (a *app) modelInputs(m *modelPorts, single []string, all string) (map[string]*tensor.Tensor, error) {
 	var order []string
-	for _, v := range declared {
+	for _, v := range m.inputs {
 		order = append(order, v.Name)
 	}
-	given, err := a.readInputs(single, all, order)
+	given, out, err := a.readInputs(single, all, order)
 	if err != nil {
 		return nil, err
 	}
-	for name, t := range given {
+	for _, name := range slices.Sorted(maps.Keys(given)) {
 		i := slices.Index(order, name)
 		if i < 0 {
-			return nil, usagef("%q: has no input %q", path, name).hint("%s", nearest("inputs", name, order))
+			return nil, usagef("%q: has no input %q", m.path, name).hint("%s", nearest("inputs", name, order))
 		}
-		if given[name], err = a.castInput(name, t, declared[i].DType); err != nil {
+		if given[name], err = a.castInput(name, given[name], m.inputs[i].DType); err != nil {
 			return nil, err
+		}
+	}
+	for _, name := range out {
+		if slices.ContainsFunc(m.outputs, func(v onnxgraph.Value) bool { return v.Name == name }) {
+			continue
+		}
+		for _, want := range order {
+			if given[want] == nil && want != m.optional {
+				return nil, usagef("%q: input %q is missing, and %q of %q is unknown", m.path, want, name, all).
+					hint("rename it, or leave it out: an input that is not given is random")
+			}
 		}
 	}
 	return given, nil

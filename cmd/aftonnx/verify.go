@@ -68,7 +68,7 @@ func (a *app) verify(cmd *cobra.Command, args []string, o *verifyFlags) error {
 		}
 		report, err = verify.Operators(a.ctx, *options)
 	} else {
-		report, err = a.verifyModel(args, options, o)
+		report, err = a.verifyModel(cmd.Flags(), args, options, o)
 	}
 	a.stepsDone()
 	if err != nil {
@@ -91,37 +91,55 @@ func operatorFlags(f *pflag.FlagSet) (err error) {
 	return err
 }
 
-func (a *app) verifyModel(args []string, options *verify.Options, o *verifyFlags) (*verify.Report, error) {
-	// What a checkpoint's export will take.
-	declared := []onnxgraph.Value{{Name: "x", DType: options.Export.DType}, {Name: "grid", DType: tensor.Int64}}
+// checkpointFlags refuses the flags that say how a checkpoint is read and exported.
+func checkpointFlags(f *pflag.FlagSet, path string) (err error) {
+	f.Visit(func(flag *pflag.Flag) {
+		if slices.Contains([]string{
+			"dtype", "flatten", "opset", "portable-math", "variant", "causal", "window", "heads",
+		}, flag.Name) {
+			err = usagef("%q: --%s has no effect: the file is a model, not a checkpoint", path, flag.Name)
+		}
+	})
+	return err
+}
+
+func (a *app) verifyModel(flags *pflag.FlagSet, args []string, options *verify.Options, o *verifyFlags) (*verify.Report, error) {
+	ports := &modelPorts{ // what a checkpoint's export will take and give
+		path: args[0], outputs: []onnxgraph.Value{{Name: "y"}}, optional: "grid",
+		inputs: []onnxgraph.Value{{Name: "x", DType: options.Export.DType}, {Name: "grid", DType: tensor.Int64}},
+	}
 	for i, path := range args { // both are judged before work starts
 		f, err := openFile(path)
 		if err != nil {
 			return nil, err
 		}
 		if i == 0 && f.graph != nil {
-			declared = f.graph.Inputs()
+			ports.inputs, ports.outputs, ports.optional = f.graph.Inputs(), f.graph.Outputs(), ""
+			err = errors.Join(checkpointFlags(flags, path), refuseGrid(f, options.Grid))
 		}
 		f.close()
+		if err != nil {
+			return nil, err
+		}
 	}
 	if len(args) == 2 {
 		options.Other = args[1]
 	}
 	var err error
-	if options.Inputs, err = a.modelInputs(args[0], declared, o.inputs, o.all); err != nil {
+	if options.Inputs, err = a.modelInputs(ports, o.inputs, o.all); err != nil {
 		return nil, err
 	}
 	return verify.Model(a.ctx, args[0], *options)
 }
 
 func (o *verifyFlags) options(a *app, cmd *cobra.Command) (*verify.Options, error) {
-	if o.batch < 0 || o.sequence < 0 {
-		return nil, usagef("--batch %d, --sequence %d: want positive numbers", o.batch, o.sequence)
+	if err := notNegative(cmd.Flags(), "batch", "sequence"); err != nil {
+		return nil, err
 	}
 	engines, err1 := parseEngines(o.engines)
 	source, err2 := o.source.options(cmd.Flags())
 	written, err3 := o.export.options(source.Grid)
-	if err := errors.Join(o.runtime.check(), err1, err2, err3); err != nil {
+	if err := errors.Join(o.runtime.check(), err1, err2, err3, checkSizes(o.sequence, source.Grid)); err != nil {
 		return nil, err
 	}
 	return &verify.Options{

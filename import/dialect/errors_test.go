@@ -23,7 +23,7 @@ func TestFlagErrors(t *testing.T) {
 		text    string
 	}{
 		{"rish local without window", rish("wbias 9 9"), dialect.Options{Variant: "local"}, []string{"--window"}, "", "|t-t'| < S"},
-		{"su local", su(6, "position_bias 9 9"), dialect.Options{Variant: "local"}, []string{"--window", "--causal"}, "",
+		{"su local", su(6, "position_bias 9 9"), dialect.Options{Variant: "local"}, []string{"--window"}, "",
 			"local_window_size + 1"},
 		{"su low rank", su(6, "position_u 9 4", "position_v 9 4"), dialect.Options{}, []string{"--window", "--causal"}, "",
 			"--causal or --causal=false"},
@@ -140,5 +140,20 @@ func TestErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A layer that flags describe is not causal unless they say so, and a note says that; without any flag it is asked for.
+func TestCausal_absent(t *testing.T) {
+	src := file(t, su(6, "position_bias 9 9")...)
+	res, err := dialect.Recognise(dialect.Input{File: "x.pt", Source: src, Options: dialect.Options{Variant: "local", Window: 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Model.Layers[0].Causal {
+		t.Error("the layer is causal")
+	}
+	if notes := strings.Join(res.Notes, "\n"); !strings.Contains(notes, "--causal is not given") {
+		t.Errorf("the notes %q do not say that --causal is missing", notes)
 	}
 }

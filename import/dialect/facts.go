@@ -201,6 +201,11 @@ func lookup[T any](s *settings, layer int, flag string, get func(Facts) *T) (val
 	return value, "", false
 }
 
+// described reports whether the command line says anything else about the layer.
+func (s *settings) described() bool {
+	return s.flags.Variant != nil || s.flags.Window != nil || s.flags.Heads != nil || s.flags.Grid != nil
+}
+
 // unused names the flags that were given and of no use to any layer.
 func (s *settings) unused() []string {
 	var names []string

@@ -131,6 +131,8 @@ func (r *reader) variant(b *biases, keys int) (string, error) {
 	return "", nil
 }
 
+// causal asks for what neither names nor settings say, unless other flags describe the layer: an absent --causal then means
+// what an absent flag means, and a note says so.
 func (r *reader) causal(variant string) bool {
 	if given, _, ok := lookup(r.settings, r.index, "--causal", func(f Facts) *bool { return f.Causal }); ok {
 		return given
@@ -145,6 +147,10 @@ func (r *reader) causal(variant string) bool {
 			return false
 		}
 	default:
+		return false
+	}
+	if r.settings.described() {
+		r.result.note("not causal, as --causal is not given (%s)", d.why)
 		return false
 	}
 	r.need("--causal", "give --causal or --causal=false: "+d.why)
