@@ -12,6 +12,7 @@ import (
 	"github.com/aftonnx/aftonnx/import/checkpoint"
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/spelling"
 	"github.com/aftonnx/aftonnx/ort"
 	"github.com/aftonnx/aftonnx/verify"
 )
@@ -142,26 +143,5 @@ func nearest(what, name string, names []string) string {
 
 // similar reports whether one name may be a mistyping of the other.
 func similar(a, b string) bool {
-	return distance(strings.ToLower(a), strings.ToLower(b)) <= 1+len(b)/3
-}
-
-// distance is the number of single characters to insert, delete or replace to make a of b (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return spelling.Distance(strings.ToLower(a), strings.ToLower(b)) <= 1+len(b)/3
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/spelling"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
 	"github.com/aftonnx/aftonnx/reference"
@@ -80,30 +81,8 @@ func runNative(d *ops.Def, c *call) ([]*value, error) {
 // unknownNative says which operator of ai.aft an unknown name is nearest to.
 func (c *catalog) unknownNative(id functionID) error {
 	names := sorted(c.natives)
-	nearest := slices.MinFunc(names, func(a, b string) int { return distance(a, id.name) - distance(b, id.name) })
+	nearest := slices.MinFunc(names, func(a, b string) int { return spelling.Distance(a, id.name) - spelling.Distance(b, id.name) })
 	return &Error{Found: fmt.Sprintf("%s.%s is no operator of this version, and the model holds no function of that name",
 		id.domain, printable(id.name)),
 		Allowed: fmt.Sprintf("one of %s (nearest: %s)", strings.Join(names, ", "), nearest)}
-}
-
-// distance is Levenshtein's, over the first bytes of b.
-func distance(a, b string) int {
-	b = b[:min(len(b), 64)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := last
-			if a[i] != b[j] {
-				cost++
-			}
-			last = row[j+1]
-			row[j+1] = min(cost, row[j]+1, last+1)
-		}
-	}
-	return row[len(b)]
 }
