@@ -26,14 +26,6 @@ const (
 // Engines returns all of them.
 func Engines() []Engine { return []Engine{Reference, Kernel, Portable, Native} }
 
-// ParseEngine finds an engine by name.
-func ParseEngine(name string) (Engine, error) {
-	if e := Engine(name); slices.Contains(Engines(), e) {
-		return e, nil
-	}
-	return "", fmt.Errorf("engine %q: unknown, want one of reference, kernel, portable, native", name)
-}
-
 // ErrNothingToCompare says that the engines that were asked for leave nothing to compare: the reference alone, say.
 var ErrNothingToCompare = errors.New("nothing was compared")
 

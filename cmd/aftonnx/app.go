@@ -162,7 +162,7 @@ func helpTopics() []*cobra.Command {
   ONNXRUNTIME_SHARED_LIBRARY_PATH  the same, as other programs name it
   AFTONNX_OFFLINE=1                never fetch anything, as --offline
   NO_COLOR                         no colours, if not empty
-  TMPDIR                           is not used: outputs are staged beside their target`,
+  TMPDIR                           where npm unpacks a fetched ONNX Runtime; outputs are staged beside their target`,
 		},
 	}
 }

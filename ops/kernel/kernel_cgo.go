@@ -28,12 +28,6 @@ import (
 // Available is nil: the kernels are compiled in.
 func Available() error { return nil }
 
-// Table is the C table of operators, a const aft_op * to its first entry (aft_ops in aft.h).
-func Table() unsafe.Pointer {
-	var count C.size_t
-	return unsafe.Pointer(C.aft_ops(&count))
-}
-
 func table() []C.aft_op {
 	var count C.size_t
 	first := C.aft_ops(&count)

@@ -4,7 +4,6 @@ package kernel
 
 import (
 	"errors"
-	"unsafe"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
@@ -15,9 +14,6 @@ func Available() error {
 	return errors.New("this program was built without its C kernels (CGO_ENABLED=0): " +
 		"build it with CGO_ENABLED=1 and a C compiler such as gcc")
 }
-
-// Table is nil: there are no kernels in this build.
-func Table() unsafe.Pointer { return nil }
 
 // Calls is empty: there are no kernels in this build.
 func Calls() map[Key]uint64 { return nil }

@@ -13,7 +13,7 @@ func TestWithoutCgo(t *testing.T) {
 			t.Errorf("%s: error %v, want one that says how the program was built", name, err)
 		}
 	}
-	if Table() != nil || len(Calls()) != 0 {
-		t.Error("a build without kernels has a table or counters")
+	if len(Calls()) != 0 {
+		t.Error("a build without kernels has counters")
 	}
 }
