@@ -42,7 +42,7 @@ func layerFile(id string) string { return testdata(filepath.Join("golden", "laye
 
 // TestModelBin: the trained model needs no flags, and everything about it is in the file.
 func TestModelBin(t *testing.T) {
-	m, src, err := importer.Load(testdata("model.bin"), importer.Options{})
+	m, src, err := importer.Load(testdata("stack.bin"), importer.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,12 +60,12 @@ func TestModelBin(t *testing.T) {
 		t.Errorf("got %d heads, pad_left %d, window %d, length %d; want 8, 4, 8, 64",
 			m.Layers[0].Heads(), m.Layers[0].PadLeft, m.Layers[1].Window, m.MaxLen())
 	}
-	data, err := os.ReadFile(testdata("model.bin"))
+	data, err := os.ReadFile(testdata("stack.bin"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(data)
-	want := importer.Source{Path: testdata("model.bin"), Format: "pytorch-zip", Dialect: "aftonnx",
+	want := importer.Source{Path: testdata("stack.bin"), Format: "pytorch-zip", Dialect: "aftonnx",
 		SHA256: hex.EncodeToString(sum[:]), DType: tensor.Float32}
 	if src.Path != want.Path || src.Format != want.Format || src.Dialect != want.Dialect || src.SHA256 != want.SHA256 ||
 		src.DType != want.DType || len(src.Notes) != 0 {

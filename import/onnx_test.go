@@ -108,7 +108,7 @@ func load(t *testing.T, path string) *reference.Model {
 
 // TestONNXRoundTrip writes checkpoints down as an export does and reads them back: the same model, bit for bit.
 func TestONNXRoundTrip(t *testing.T) {
-	for _, path := range []string{testdata("model.bin"), testdata("simple.bin"), testdata("full.bin"), testdata("local.bin"),
+	for _, path := range []string{testdata("stack.bin"), testdata("simple.bin"), testdata("full.bin"), testdata("local.bin"),
 		testdata("conv1d.bin"), testdata("conv2d.bin"), layerFile("xmu-full"), layerFile("comvex-full"), layerFile("rish-stack")} {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			want := load(t, path)

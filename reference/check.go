@@ -65,6 +65,28 @@ func checkArray(a Array, rank int) error {
 	return nil
 }
 
+// checkWeight requires a weight to be there, of that rank and with at least one element along each dimension.
+func checkWeight(w Weight, rank int) error {
+	if held, ok := w.Held(); ok {
+		if err := checkArray(held, rank); err != nil {
+			return err
+		}
+	}
+	shape := tensor.FormatShape(w.Shape())
+	if w.Rank() != rank {
+		return fmt.Errorf("has shape %s, want rank %d", shape, rank)
+	}
+	if _, err := tensor.NumElements(w.Shape()); err != nil {
+		return err
+	}
+	for axis, size := range w.Shape() {
+		if size < 1 {
+			return fmt.Errorf("has shape %s, want at least 1 at axis %d", shape, axis)
+		}
+	}
+	return nil
+}
+
 // atLeast requires dimension axis of an input that has passed input to be n or more.
 func (c *call) atLeast(name string, a Array, axis, n int, what string) {
 	if c.err == nil && a.Shape[axis] < n {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aftonnx/aftonnx/internal/goldentest"
 	"github.com/aftonnx/aftonnx/internal/npy"
+	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
 // goldenCase is an entry of the manifest of shared/golden, group "paper": truth in float64 made with NumPy from the paper's
@@ -140,7 +141,7 @@ func (c *goldenCase) run(t *testing.T) Array {
 
 func (c *goldenCase) runLayer(t *testing.T, o Options) Array {
 	linear := func(name string) Linear {
-		return Linear{Weight: c.arrays["W"+name], Bias: c.arrays["b"+name].Data}
+		return Linear{Weight: tensor.Hold(c.arrays["W"+name]), Bias: c.arrays["b"+name].Data}
 	}
 	variant := Variant(c.Params.Variant)
 	if variant == "conv" {
@@ -149,7 +150,7 @@ func (c *goldenCase) runLayer(t *testing.T, o Options) Array {
 	out := linear("o")
 	l := &Layer{
 		Variant: variant, Options: o, Window: c.Params.Window, PadLeft: c.Params.PadLeft,
-		Q: linear("q"), K: linear("k"), V: linear("v"), Out: &out, W: c.bias(t, c.Params.Variant),
+		Q: linear("q"), K: linear("k"), V: linear("v"), Out: &out, W: tensor.Hold(c.bias(t, c.Params.Variant)),
 	}
-	return must(t)(l.Forward(c.arrays["x"], [2]int{}))
+	return must(t)(l.Forward(c.arrays["x"], Places{}))
 }

@@ -52,7 +52,7 @@ type Layer struct {
 
 	Q, K, V Linear
 	Out     *Linear
-	W       Array // folded, as the operator takes it; empty for Simple
+	W       Weight // folded, as the operator takes it; empty for Simple
 }
 
 // In is the number of channels of x.
@@ -80,12 +80,12 @@ func (l *Layer) Heads() int {
 // MaxLen is the longest sequence that W has biases for, 0 when any length will do.
 func (l *Layer) MaxLen() int {
 	switch {
-	case len(l.W.Shape) != 2:
+	case l.W.Rank() != 2:
 		return 0
 	case l.Variant == Full:
-		return min(l.W.Shape[0], l.W.Shape[1])
+		return min(l.W.Shape()[0], l.W.Shape()[1])
 	case l.Variant == Local:
-		return l.W.Shape[0]
+		return l.W.Shape()[0]
 	default:
 		return 0
 	}
@@ -142,7 +142,7 @@ func (l *Layer) checkProjections() error {
 		}
 		if p.linear.In() != p.in || p.linear.Out() != p.out {
 			return fmt.Errorf("%s.weight: has shape %s, want (%d,%d), %s", p.name,
-				tensor.FormatShape(p.linear.Weight.Shape), p.out, p.in, p.why)
+				tensor.FormatShape(p.linear.Weight.Shape()), p.out, p.in, p.why)
 		}
 	}
 	if h := l.Heads(); h > 0 && l.Hidden()%h != 0 {
@@ -156,7 +156,7 @@ func (l *Layer) checkProjections() error {
 	}
 	if l.Out.In() != l.Hidden() {
 		return fmt.Errorf("out.weight: has shape %s, want %d columns, the hidden channels",
-			tensor.FormatShape(l.Out.Weight.Shape), l.Hidden())
+			tensor.FormatShape(l.Out.Weight.Shape()), l.Hidden())
 	}
 	return nil
 }
@@ -165,19 +165,14 @@ func (l *Layer) checkBias() error {
 	rank := map[Variant]int{Full: 2, Local: 2, Conv1D: 2, Conv2D: 3}[l.Variant]
 	if l.Variant == Simple {
 		if !l.W.Empty() {
-			return fmt.Errorf("w: has shape %s, want none for variant \"simple\"", tensor.FormatShape(l.W.Shape))
+			return fmt.Errorf("w: has shape %s, want none for variant \"simple\"", tensor.FormatShape(l.W.Shape()))
 		}
 		return nil
 	}
-	if err := checkArray(l.W, rank); err != nil {
+	if err := checkWeight(l.W, rank); err != nil {
 		return fmt.Errorf("w: %w", err)
 	}
-	shape := tensor.FormatShape(l.W.Shape)
-	for axis, size := range l.W.Shape {
-		if size < 1 {
-			return fmt.Errorf("w: has shape %s, want at least 1 at axis %d", shape, axis)
-		}
-	}
+	shape := tensor.FormatShape(l.W.Shape())
 	switch l.Variant {
 	case Local:
 		return l.checkWindow(shape)
@@ -192,27 +187,27 @@ func (l *Layer) checkWindow(shape string) error {
 	if l.Window < 1 || l.Window > math.MaxInt32 {
 		return fmt.Errorf("window: is %d, want 1..%d (the paper's s; 0 is variant \"simple\")", l.Window, math.MaxInt32)
 	}
-	if want := l.Window; l.Causal && l.W.Shape[1] != want {
+	if want := l.Window; l.Causal && l.W.Shape()[1] != want {
 		return fmt.Errorf("w: has shape %s, want window = %d columns", shape, want)
 	}
-	if want := 2*l.Window - 1; !l.Causal && l.W.Shape[1] != want {
+	if want := 2*l.Window - 1; !l.Causal && l.W.Shape()[1] != want {
 		return fmt.Errorf("w: has shape %s, want 2*window-1 = %d columns", shape, want)
 	}
 	return nil
 }
 
 func (l *Layer) checkTaps(shape string) error {
-	if l.W.Shape[0] != l.Heads() {
+	if l.W.Shape()[0] != l.Heads() {
 		return fmt.Errorf("w: has shape %s, want %d rows, one a head as k has", shape, l.Heads())
 	}
 	if l.Variant == Conv1D {
-		if taps := l.W.Shape[1]; l.PadLeft < 0 || l.PadLeft >= taps {
+		if taps := l.W.Shape()[1]; l.PadLeft < 0 || l.PadLeft >= taps {
 			return fmt.Errorf("pad_left: is %d, want 0..%d (a tap of w)", l.PadLeft, taps-1)
 		}
 		return nil
 	}
 	for axis, pad := range l.Pads {
-		if taps := l.W.Shape[1+axis]; pad < 0 || pad >= taps {
+		if taps := l.W.Shape()[1+axis]; pad < 0 || pad >= taps {
 			return fmt.Errorf("pads: is (%d,%d), want 0..%d at place %d (a tap of w)", l.Pads[0], l.Pads[1], taps-1, axis)
 		}
 	}
@@ -222,9 +217,15 @@ func (l *Layer) checkTaps(shape string) error {
 	return nil
 }
 
+// Places say what a layer cannot see in the numbers of its input.
+type Places struct {
+	Grid [2]int // rows and columns that the positions lie on; for Conv2D without a grid of its own, others ignore it
+	Mask Array  // (B,T): where it is 0, no position takes the place for a source (its key is -inf); empty: all are sources
+}
+
 // Forward computes y (B,T,OutDim) from x (B,T,In). Conv2D takes its grid from the layer, or from the caller when the layer
 // has none; the others ignore it.
-func (l *Layer) Forward(x Array, grid [2]int) (Array, error) {
+func (l *Layer) Forward(x Array, at Places) (Array, error) {
 	if err := l.Check(); err != nil {
 		return Array{}, err
 	}
@@ -241,7 +242,10 @@ func (l *Layer) Forward(x Array, grid [2]int) (Array, error) {
 			return Array{}, fmt.Errorf("%c: %w", "qkv"[i], err)
 		}
 	}
-	y, err := l.attend(qkv[0], qkv[1], qkv[2], grid)
+	if err := removeSources(qkv[1], at.Mask); err != nil {
+		return Array{}, err
+	}
+	y, err := l.attend(qkv[0], qkv[1], qkv[2], at.Grid)
 	if err != nil || l.Out == nil {
 		return y, err
 	}
@@ -251,16 +255,42 @@ func (l *Layer) Forward(x Array, grid [2]int) (Array, error) {
 	return y, nil
 }
 
+// removeSources sets the keys k (B,T,H) to -inf where mask (B,T) is 0.
+func removeSources(k, mask Array) error {
+	if mask.Empty() {
+		return nil
+	}
+	if err := checkArray(mask, 2); err != nil {
+		return fmt.Errorf("mask: %w", err)
+	}
+	if mask.Shape[0] != k.Shape[0] || mask.Shape[1] != k.Shape[1] {
+		return fmt.Errorf("mask: has shape %s, want (%d,%d) as x", tensor.FormatShape(mask.Shape), k.Shape[0], k.Shape[1])
+	}
+	heads := k.Shape[2]
+	for i, keep := range mask.Data {
+		if keep == 0 {
+			for h := range heads {
+				k.Data[i*heads+h] = math.Inf(-1)
+			}
+		}
+	}
+	return nil
+}
+
 func (l *Layer) attend(q, k, v Array, grid [2]int) (Array, error) {
+	w, err := l.W.Array()
+	if err != nil {
+		return Array{}, fmt.Errorf("w: %w", err)
+	}
 	switch l.Variant {
 	case Full:
-		return AFTFull(q, k, v, l.W, l.Options)
+		return AFTFull(q, k, v, w, l.Options)
 	case Simple:
 		return AFTSimple(q, k, v, l.Options)
 	case Local:
-		return AFTLocal(q, k, v, l.W, LocalOptions{l.Options, l.Window})
+		return AFTLocal(q, k, v, w, LocalOptions{l.Options, l.Window})
 	case Conv1D:
-		return AFTConv1D(q, k, v, l.W, Conv1DOptions{l.Options, l.PadLeft})
+		return AFTConv1D(q, k, v, w, Conv1DOptions{l.Options, l.PadLeft})
 	default:
 		if l.Grid != [2]int{} {
 			if grid != [2]int{} && grid != l.Grid {
@@ -268,6 +298,6 @@ func (l *Layer) attend(q, k, v Array, grid [2]int) (Array, error) {
 			}
 			grid = l.Grid
 		}
-		return AFTConv2D(q, k, v, l.W, Conv2DOptions{l.Options, grid, l.Pads})
+		return AFTConv2D(q, k, v, w, Conv2DOptions{l.Options, grid, l.Pads})
 	}
 }

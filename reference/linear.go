@@ -8,17 +8,14 @@ import (
 
 // Linear is y = x Weight^T + Bias over the last axis of x.
 type Linear struct {
-	Weight Array     // (out,in)
+	Weight Weight    // (out,in)
 	Bias   []float64 // out values; nil: none
 }
 
 // Check holds the shapes against each other.
 func (l Linear) Check() error {
-	if err := checkArray(l.Weight, 2); err != nil {
+	if err := checkWeight(l.Weight, 2); err != nil {
 		return fmt.Errorf("weight: %w", err)
-	}
-	if l.Weight.Shape[0] < 1 || l.Weight.Shape[1] < 1 {
-		return fmt.Errorf("weight: has shape %s, want at least (1,1)", tensor.FormatShape(l.Weight.Shape))
 	}
 	if l.Bias != nil && len(l.Bias) != l.Out() {
 		return fmt.Errorf("bias: has %d values, want %d as weight has rows", len(l.Bias), l.Out())
@@ -28,18 +25,18 @@ func (l Linear) Check() error {
 
 // Out is the number of rows of Weight, 0 before there is one.
 func (l Linear) Out() int {
-	if len(l.Weight.Shape) != 2 {
+	if l.Weight.Rank() != 2 {
 		return 0
 	}
-	return l.Weight.Shape[0]
+	return l.Weight.Shape()[0]
 }
 
 // In is the number of columns of Weight, 0 before there is one.
 func (l Linear) In() int {
-	if len(l.Weight.Shape) != 2 {
+	if l.Weight.Rank() != 2 {
 		return 0
 	}
-	return l.Weight.Shape[1]
+	return l.Weight.Shape()[1]
 }
 
 // Forward maps x (B,T,in) to (B,T,out).
@@ -54,6 +51,10 @@ func (l Linear) Forward(x Array) (Array, error) {
 	if x.Shape[2] != in {
 		return Array{}, fmt.Errorf("x: has shape %s, want %d channels as weight has columns", tensor.FormatShape(x.Shape), in)
 	}
+	weight, err := l.Weight.Array()
+	if err != nil {
+		return Array{}, fmt.Errorf("weight: %w", err)
+	}
 	y, err := tensor.NewArray(x.Shape[0], x.Shape[1], out)
 	if err != nil {
 		return Array{}, err
@@ -61,7 +62,7 @@ func (l Linear) Forward(x Array) (Array, error) {
 	parallel(len(y.Data)/out, func(r int) {
 		row := x.Data[r*in : (r+1)*in]
 		for o := range out {
-			v := dot(row, l.Weight.Data[o*in:(o+1)*in])
+			v := dot(row, weight.Data[o*in:(o+1)*in])
 			if l.Bias != nil {
 				v += l.Bias[o]
 			}

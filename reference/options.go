@@ -7,6 +7,9 @@ import (
 // Array is a dense row-major array of float64.
 type Array = tensor.Array
 
+// Weight is a learned array whose elements are read when they are needed.
+type Weight = tensor.Weight
+
 // Options are what all operators have.
 type Options struct {
 	Causal bool // a position sees itself and what comes before it; else every position

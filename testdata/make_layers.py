@@ -256,7 +256,7 @@ def write(root):
     c = Layers(root)
     for dialect in (rish, stack, labml, xmu, comvex, su, nid):
         dialect(c)
-    own(c, "model.bin", 12)
+    own(c, "stack.bin", 12)
     for name, t, flags, width in (("simple.bin", 6, (), None), ("full.bin", 7, (), None),
                                   ("local.bin", 6, (), None), ("conv1d.bin", 7, (), None),
                                   ("conv2d.bin", 12, ("--grid", "3,4"), 4)):

@@ -25,7 +25,7 @@ import (
 )
 
 // trained is a stack of an AFT-conv, an AFT-local and an AFT-full layer (testdata/README.md).
-var trained = filepath.Join("..", "testdata", "model.bin")
+var trained = filepath.Join("..", "testdata", "stack.bin")
 
 // needRuntime skips a test in a build that has no kernels. Where there are some, ONNX Runtime has to be there too.
 func needRuntime(t *testing.T) {

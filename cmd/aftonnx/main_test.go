@@ -160,7 +160,7 @@ func TestExport_interrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	dir := t.TempDir()
-	code, _, messages := invoke(ctx, "export", "../../testdata/model.bin", "-o", filepath.Join(dir, "m.onnx"), "--engine", "native")
+	code, _, messages := invoke(ctx, "export", "../../testdata/stack.bin", "-o", filepath.Join(dir, "m.onnx"), "--engine", "native")
 	if code != exitInterrupted || !strings.Contains(messages, "interrupted") {
 		t.Errorf("exit code %d, messages %q", code, messages)
 	}

@@ -50,7 +50,7 @@ func TestReadme(t *testing.T) {
 		if code := run(t.Context(), words[1:], strings.NewReader(""), &out, &messages); code != 0 {
 			t.Errorf("%s: exit %d\n%s%s", command, code, out.String(), messages.String())
 		}
-		if strings.Join(words[1:], " ") == "export testdata/model.bin" {
+		if strings.Join(words[1:], " ") == "export testdata/stack.bin" {
 			for line := range strings.Lines(out.String()) {
 				if cells := strings.Split(strings.TrimSuffix(line, "\n"), "\t"); len(cells) > 1 {
 					printed = append(printed, cells[:9]) // the further columns are those of piped output alone
@@ -64,7 +64,7 @@ func TestReadme(t *testing.T) {
 	if diff := cmp.Diff(verdicts(printed), verdicts(shown)); diff != "" {
 		t.Errorf("README.md shows another table (-printed +shown):\n%s", diff)
 	}
-	for _, made := range []string{"model.onnx", "local.onnx", "simple.onnx", "out/y.npy"} {
+	for _, made := range []string{"stack.onnx", "local.onnx", "simple.onnx", "out/y.npy"} {
 		if _, err := os.Stat(made); err != nil {
 			t.Error(err)
 		}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains a small stack of AFT layers to remove noise and saves it; made testdata/model.bin.
+"""Trains a small stack of AFT layers to remove noise and saves it; made testdata/stack.bin.
 
     python3 examples/train/train.py model.bin [steps]
     aftonnx export model.bin

@@ -96,6 +96,14 @@ func (w Weight) SameAs(other Weight) bool {
 	return w.origin != nil && other.origin != nil && *w.origin == *other.origin
 }
 
+// Held is the array of a weight that Hold made; false for any other.
+func (w Weight) Held() (Array, bool) {
+	if w.held == nil {
+		return Array{}, false
+	}
+	return *w.held, true
+}
+
 // Array reads all elements, widened to float64. What Hold was given comes back as it is, shared; anything else is new memory.
 func (w Weight) Array() (Array, error) {
 	if w.held != nil {
