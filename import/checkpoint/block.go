@@ -21,6 +21,8 @@ type block struct {
 	checksum bool   // crc holds the checksum of the content
 	crc      uint32 // CRC-32, IEEE
 
+	bigEndian bool // the elements are
+
 	verified atomic.Bool
 }
 

@@ -56,6 +56,8 @@ func checkTensors(t *testing.T, f *File, fileSize int) {
 			t.Fatalf("%T", err)
 		case err == nil && (len(x.Data) != n || x.DType != info.DType || !slices.Equal(x.Shape, info.Shape)):
 			t.Fatalf("%q: %d bytes of %s %v, want %d of %+v", name, len(x.Data), x.DType, x.Shape, n, info)
+		case err == nil && info.DType.IsFloat() && !bytes.Equal(x.Data, weightBytes(t, f, name)):
+			t.Fatalf("%q: the weight's pieces are not the tensor", name)
 		}
 	}
 }
@@ -142,8 +144,12 @@ func agreesWithJSON(t *testing.T, c *File, header string) {
 	}
 	for name, text := range all {
 		var d description
-		v, ok := c.find(name)
-		if err := json.Unmarshal(text, &d); err != nil || !ok || !slices.Equal(d.Shape, v.shape) ||
+		x, err := c.find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := x.view
+		if err := json.Unmarshal(text, &d); err != nil || !slices.Equal(d.Shape, v.shape) ||
 			d.Offsets != [2]int64{v.start, v.start + v.bytes} {
 			t.Fatalf("%q: %+v, encoding/json sees %+v, %v", name, v, d, err)
 		}
@@ -181,7 +187,7 @@ func encodeSafetensors(t *testing.T, c *File) []byte {
 		parts = append(parts, fmt.Sprintf(`%s:{"shape":%s,"dtype":"%s","data_offsets":[%d,%d]}`,
 			quoted(c.tensors[i].name), shape, name,
 			data.Len(), int64(data.Len())+v.bytes))
-		raw, err := v.data(c.src)
+		raw, err := v.data(c.files[0].src)
 		if err != nil {
 			t.Fatal(err)
 		}

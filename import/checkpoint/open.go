@@ -21,12 +21,23 @@ const (
 
 // File is an open checkpoint. Its methods may be called from several goroutines.
 type File struct {
-	path   string
-	kind   Kind
-	src    source
-	closer io.Closer
+	path  string // of the file, or of the index of the shards
+	kind  Kind
+	files []*dataFile // one, or the shards in the order of the index
 	index
 	order []int32 // of tensors, by name
+}
+
+// dataFile is one file with tensors in it.
+type dataFile struct {
+	path   string
+	src    source
+	closer io.Closer
+}
+
+// located says of an error in which of its tensors, and in which file, it is.
+func (d *dataFile) located(err error, tensorName string) error {
+	return inFile(named(err, "tensor "+quote(tensorName)), d.path)
 }
 
 // index is what a format's reader finds.
@@ -45,7 +56,10 @@ func pairKey(p *pair) string { return p.key }
 type namedTensor struct {
 	name string
 	view *view
+	in   *dataFile // set when the file's index has been read
 }
+
+const namedBytes = 32
 
 func tensorName(t *namedTensor) string { return t.name }
 
@@ -67,7 +81,8 @@ func Open(path string) (*File, error) {
 		f.Close()
 		return nil, inFile(err, path)
 	}
-	c.path, c.closer = path, f
+	c.path = path
+	c.files[0].path, c.files[0].closer = path, f
 	return c, nil
 }
 
@@ -119,7 +134,8 @@ func newFile(src source, lim limits) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{kind: kind, src: src}
+	in := &dataFile{src: src}
+	f := &File{kind: kind, files: []*dataFile{in}}
 	b := newBudget(src.size, lim)
 	var x *index
 	switch kind {
@@ -134,6 +150,9 @@ func newFile(src source, lim limits) (*File, error) {
 		return nil, err
 	}
 	f.index = *x
+	for i := range f.tensors {
+		f.tensors[i].in = in
+	}
 	f.order = sortedBy(f.tensors, tensorName)
 	return f, nil
 }
@@ -150,35 +169,34 @@ func (f *File) Names() []string {
 	return names
 }
 
-func (f *File) find(name string) (*view, bool) {
-	i, ok := find(f.tensors, f.order, name, tensorName)
-	if !ok {
-		return nil, false
+func (f *File) find(name string) (*namedTensor, error) {
+	if i, ok := find(f.tensors, f.order, name, tensorName); ok {
+		return &f.tensors[i], nil
 	}
-	return f.tensors[i].view, true
+	return nil, &Error{File: f.path, Name: "tensor " + quote(name), Found: "no such tensor",
+		Allowed: fmt.Sprintf("one of the file's %d", len(f.tensors))}
 }
 
 // Info describes a tensor; false when there is none of that name.
 func (f *File) Info(name string) (Info, bool) {
-	v, ok := f.find(name)
-	if !ok {
+	t, err := f.find(name)
+	if err != nil {
 		return Info{}, false
 	}
-	return Info{Name: name, DType: v.dtype, Shape: append([]int{}, v.shape...)}, true
+	return Info{Name: name, DType: t.view.dtype, Shape: append([]int{}, t.view.shape...)}, true
 }
 
 // Tensor reads a tensor: dense, row-major, in memory of its own. Views, shared storages and repeated elements are copied out.
 func (f *File) Tensor(name string) (*tensor.Tensor, error) {
-	v, ok := f.find(name)
-	if !ok {
-		return nil, &Error{File: f.path, Name: "tensor " + quote(name), Found: "no such tensor",
-			Allowed: fmt.Sprintf("one of the file's %d", len(f.tensors))}
-	}
-	t, err := v.materialise(f.src)
+	t, err := f.find(name)
 	if err != nil {
-		return nil, inFile(named(err, "tensor "+quote(name)), f.path)
+		return nil, err
 	}
-	return t, nil
+	x, err := t.view.materialise(t.in.src)
+	if err != nil {
+		return nil, t.in.located(err, name)
+	}
+	return x, nil
 }
 
 // Metadata gives the texts a file carries beside its tensors: the __metadata__ of safetensors; of a pickle the numbers,
@@ -191,10 +209,13 @@ func (f *File) Metadata() map[string]string {
 	return out
 }
 
-// Close closes the file; tensors already read stay valid.
+// Close closes the file. Tensors already read stay valid; a Weight that is read from now on gives an error.
 func (f *File) Close() error {
-	if f.closer == nil {
-		return nil
+	var errs []error
+	for _, d := range f.files {
+		if d.closer != nil {
+			errs = append(errs, d.closer.Close())
+		}
 	}
-	return f.closer.Close()
+	return errors.Join(errs...)
 }

@@ -19,7 +19,7 @@ const (
 
 	// The shortest entry, `"":{"dtype":"I8","shape":[],"data_offsets":[0,0]},`, and what one takes in memory.
 	entryMinBytes = 50
-	tensorBytes   = 24 + 80 + 4*4
+	tensorBytes   = namedBytes + viewBytes + 4*4
 )
 
 type safetensorsType struct {

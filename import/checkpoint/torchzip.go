@@ -26,6 +26,8 @@ type torchZip struct {
 	dir    *zipDir
 	prefix string // "archive/"
 
+	bigEndian bool // the storages' elements are
+
 	storages map[string]*storage
 }
 
@@ -42,7 +44,7 @@ func readTorchZip(src source, lim limits, b *budget) (*index, error) {
 	if err := z.checkVersion(); err != nil {
 		return nil, err
 	}
-	if err := z.checkByteOrder(); err != nil {
+	if err := z.readByteOrder(); err != nil {
 		return nil, err
 	}
 	text, err := z.pickleText(record)
@@ -121,7 +123,8 @@ func (z *torchZip) checkVersion() error {
 	return nil
 }
 
-func (z *torchZip) checkByteOrder() error {
+// readByteOrder reads the order in which the machine that wrote the file keeps the bytes of a number.
+func (z *torchZip) readByteOrder() error {
 	e, ok := z.dir.find(z.prefix + "byteorder")
 	if !ok {
 		return nil // before torch 2.1, little-endian machines were the only ones
@@ -130,9 +133,10 @@ func (z *torchZip) checkByteOrder() error {
 	if err != nil {
 		return err
 	}
-	if text != "little" {
-		return &Error{Place: "record " + quote(e.name), Found: "byte order " + quote(text), Allowed: `"little"`}
+	if text != "little" && text != "big" {
+		return &Error{Place: "record " + quote(e.name), Found: "byte order " + quote(text), Allowed: `"little" or "big"`}
 	}
+	z.bigEndian = text == "big"
 	return nil
 }
 
@@ -169,6 +173,7 @@ func (z *torchZip) storage(id storageID) (*storage, error) {
 			Allowed: fmt.Sprintf("the %d bytes of record %s", e.size, quote(name))}
 	}
 	s := &storage{key: id.key, dtype: id.class.dtype, numel: id.numel, block: e.block()}
+	s.block.bigEndian = z.bigEndian
 	z.storages[id.key] = s
 	return s, nil
 }

@@ -106,30 +106,18 @@ func (v *view) materialise(src source) (*tensor.Tensor, error) {
 }
 
 func (v *view) data(src source) ([]byte, error) {
-	if v.strides == nil {
-		data := make([]byte, v.bytes)
-		return data, v.block.read(src, data, v.start)
+	if v.strides != nil {
+		data := make([]byte, 0, v.bytes)
+		err := v.pieces(src, func(p []byte) bool {
+			data = append(data, p...)
+			return true
+		})
+		return data, err
 	}
-	size := int64(v.dtype.Size())
-	last, _ := lastElement(viewSpec{shape: v.shape, strides: v.strides})
-	extent := make([]byte, (int64(last)+1)*size)
-	if err := v.block.read(src, extent, v.start); err != nil {
-		return nil, err
+	data := make([]byte, v.bytes)
+	err := v.block.read(src, data, v.start)
+	if v.block.bigEndian {
+		swapBytes(data, v.dtype.Size())
 	}
-	data := make([]byte, 0, v.bytes)
-	return gather(data, extent, v.shape, v.strides, int(size)), nil
-}
-
-// gather appends the elements of a strided view in row-major order:
-//
-//	dst[i0, i1, ...] = src[i0 stride0 + i1 stride1 + ...]
-func gather(dst, src []byte, shape, strides []int, size int) []byte {
-	if len(shape) == 0 {
-		return append(dst, src[:size]...)
-	}
-	step := strides[0] * size
-	for i := range shape[0] {
-		dst = gather(dst, src[i*step:], shape[1:], strides[1:], size)
-	}
-	return dst
+	return data, err
 }

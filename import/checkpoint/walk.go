@@ -191,7 +191,7 @@ func (w *walker) addTensor(v *view) error {
 		return err
 	}
 	var err error
-	if w.index.tensors, err = grow(w.budget, w.index.tensors, 1, 24); err == nil {
+	if w.index.tensors, err = grow(w.budget, w.index.tensors, 1, namedBytes); err == nil {
 		w.index.tensors = append(w.index.tensors, namedTensor{name: w.name(), view: v})
 	}
 	return err

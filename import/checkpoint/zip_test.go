@@ -263,9 +263,8 @@ func refusedArchives() []archiveCase {
 			a.zip64, a.end64 = true, put(40, u64(math.MaxUint64))
 			a.end = put(12, "\xff\xff\xff\xff")
 		}), []string{"a directory of -1 bytes"}},
-		{"P40 byte order big", withRecord("archive/byteorder", "big"),
-			[]string{`record "archive/byteorder"`, `"big"`, `"little"`}},
-		{"P40 byte order of the middle", withRecord("archive/byteorder", "middle"), []string{`"middle"`}},
+		{"P40 byte order of the middle", withRecord("archive/byteorder", "middle"),
+			[]string{`record "archive/byteorder"`, `"middle"`, `"little" or "big"`}},
 		{"P40 byte order of 1 MB", withRecord("archive/byteorder", strings.Repeat("l", 1<<20)),
 			[]string{"1048576 bytes", "at most 32"}},
 		{"P40 version 999", with("archive/version", func(r *record) { r.data = "999\n" }),
