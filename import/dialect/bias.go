@@ -14,31 +14,31 @@ import (
 type biases struct {
 	r      *reader
 	set    biasSet
-	arrays []reference.Array // by role; a mask has 1 where the file has true
+	arrays []reference.Weight // by role; a mask has 1 where the file has true
 }
 
 func (r *reader) biases() (*biases, error) {
 	set, _ := r.found.dialect.biasesIn(r.found.names)
 	b := &biases{r: r, set: set}
 	for i, name := range set.tensors {
-		read := r.array
+		read := r.weight
 		if set.form == maskedTable && i == 1 {
 			read = r.mask
 		}
-		a, err := read(name)
+		w, err := read(name)
 		if err != nil {
 			return nil, err
 		}
-		b.arrays = append(b.arrays, a)
+		b.arrays = append(b.arrays, w)
 	}
 	return b, nil
 }
 
 // mask reads a tensor of any type as 0 and 1: a checkpoint that was cast holds the mask as numbers.
-func (r *reader) mask(name string) (reference.Array, error) {
+func (r *reader) mask(name string) (reference.Weight, error) {
 	t, err := r.in.Source.Tensor(r.found.prefix + name)
 	if err != nil {
-		return reference.Array{}, err
+		return reference.Weight{}, err
 	}
 	a := t.Array()
 	for i, v := range a.Data {
@@ -46,7 +46,7 @@ func (r *reader) mask(name string) (reference.Array, error) {
 			a.Data[i] = 1
 		}
 	}
-	return a, nil
+	return tensor.Hold(a), nil
 }
 
 func (b *biases) rank() int { return len(b.kernelShape()) }
@@ -56,7 +56,7 @@ func (b *biases) kernelShape() []int {
 	if len(b.arrays) == 0 {
 		return nil
 	}
-	shape := b.arrays[0].Shape
+	shape := b.arrays[0].Shape()
 	if len(shape) == 4 && shape[1] == 1 {
 		return []int{shape[0], shape[2], shape[3]}
 	}
@@ -75,7 +75,7 @@ func (b *biases) variants(keys int) []string {
 	case kernel:
 		return []string{"conv"}
 	}
-	shape := b.arrays[0].Shape
+	shape := b.arrays[0].Shape()
 	if len(shape) != 2 || shape[0] != shape[1] {
 		return []string{"conv"}
 	}
@@ -100,9 +100,12 @@ func (b *biases) maskWindow() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	mask := b.arrays[1]
-	if !tensor.SameShape(mask.Shape, b.arrays[0].Shape) {
-		return 0, b.r.fail(where, "has shape "+tensor.FormatShape(mask.Shape), tensor.FormatShape(b.arrays[0].Shape))
+	mask, err := b.arrays[1].Array()
+	if err != nil {
+		return 0, err
+	}
+	if !tensor.SameShape(mask.Shape, b.arrays[0].Shape()) {
+		return 0, b.r.fail(where, "has shape "+tensor.FormatShape(mask.Shape), tensor.FormatShape(b.arrays[0].Shape()))
 	}
 	s := 0
 	for s < n && mask.Data[s] != 0 {
@@ -122,7 +125,7 @@ func (b *biases) maskWindow() (int, error) {
 
 // square requires a table to be (N,N) and returns N.
 func (b *biases) square(i int) (int, error) {
-	shape := b.arrays[i].Shape
+	shape := b.arrays[i].Shape()
 	if len(shape) != 2 || shape[0] != shape[1] {
 		return 0, b.r.fail(b.r.tensorPlace(b.set.tensors[i]), "has shape "+tensor.FormatShape(shape), "a square table, (N,N)")
 	}
@@ -144,7 +147,7 @@ func (r *reader) fold(l *reference.Layer, b *biases) (err error) {
 
 // factors requires u and v to be (N,R) each and returns N.
 func (b *biases) factors() (int, error) {
-	u, v := b.arrays[0].Shape, b.arrays[1].Shape
+	u, v := b.arrays[0].Shape(), b.arrays[1].Shape()
 	if len(u) != 2 {
 		return 0, b.r.fail(b.r.tensorPlace(b.set.tensors[0]), "has shape "+tensor.FormatShape(u), "two dimensions, (N,R)")
 	}
@@ -154,20 +157,36 @@ func (b *biases) factors() (int, error) {
 	return u[0], nil
 }
 
-// table is the whole table of biases: as stored, or u v^T.
-func (b *biases) table() (reference.Array, error) {
+// table is the whole table of biases: as stored, or u v^T, multiplied out when it is needed.
+func (b *biases) table() (reference.Weight, error) {
 	if b.set.form != factors {
 		_, err := b.square(0)
 		return b.arrays[0], err
 	}
-	if _, err := b.factors(); err != nil {
-		return reference.Array{}, err
-	}
-	w, err := reference.FoldFactors(b.arrays[0], b.arrays[1])
+	n, err := b.factors()
 	if err != nil {
-		return w, b.r.fail(b.r.place, err.Error(), "")
+		return reference.Weight{}, err
 	}
-	return w, nil
+	if n > maxBand/max(n, 1) {
+		return reference.Weight{}, b.r.fail(b.r.place, fmt.Sprintf("has position biases of shape (%d,%d)", n, n),
+			fmt.Sprintf("at most %d of them", maxBand))
+	}
+	return tensor.Computed([]int{n, n}, b.fromFactors(reference.FoldFactors)), nil
+}
+
+// fromFactors reads u and v and gives what fold makes of them.
+func (b *biases) fromFactors(fold func(u, v reference.Array) (reference.Array, error)) func() (reference.Array, error) {
+	return func() (reference.Array, error) {
+		u, err := b.arrays[0].Array()
+		if err != nil {
+			return u, err
+		}
+		v, err := b.arrays[1].Array()
+		if err != nil {
+			return v, err
+		}
+		return fold(u, v)
+	}
 }
 
 // band cuts the biases to the window. A window beyond the table's length is the table's length: |t-t'| never reaches it. A
@@ -183,21 +202,27 @@ func (b *biases) band(l *reference.Layer) error {
 		return err
 	}
 	l.Window = min(l.Window, max(n, 1))
-	if b.set.form == factors {
-		columns := 2*l.Window - 1
-		if l.Causal {
-			columns = l.Window
-		}
-		if n > maxBand/columns {
-			return b.r.fail(b.r.place, fmt.Sprintf("has biases of %d positions x %d", n, columns),
-				fmt.Sprintf("at most %d of them", maxBand))
-		}
-		l.W = factorBand(b.arrays[0], b.arrays[1], l.Window, columns)
-		return nil
+	window, causal, columns := l.Window, l.Causal, 2*l.Window-1
+	if causal {
+		columns = window
 	}
-	if l.W, err = reference.FoldBand(b.arrays[0], l.Window, l.Causal); err != nil {
-		return b.r.fail(b.r.place, err.Error(), "")
+	if n > maxBand/columns {
+		return b.r.fail(b.r.place, fmt.Sprintf("has position biases of shape (%d,%d)", n, columns),
+			fmt.Sprintf("at most %d of them", maxBand))
 	}
+	fold := b.fromFactors(func(u, v reference.Array) (reference.Array, error) {
+		return factorBand(u, v, window, columns), nil
+	})
+	if b.set.form != factors {
+		fold = func() (reference.Array, error) {
+			table, err := b.arrays[0].Array()
+			if err != nil {
+				return table, err
+			}
+			return reference.FoldBand(table, window, causal)
+		}
+	}
+	l.W = tensor.Computed([]int{n, columns}, fold)
 	return nil
 }
 
@@ -233,41 +258,57 @@ func factorBand(u, v reference.Array, window, columns int) reference.Array {
 
 // kernel folds a convolution kernel and aligns it: causal kernels end at the position, others are centred on it.
 func (b *biases) kernel(l *reference.Layer) error {
-	w := b.arrays[0]
-	w.Shape = b.kernelShape()
+	stored := tensor.FormatShape(b.arrays[0].Shape())
+	shape := b.kernelShape()
 	name := b.r.tensorPlace(b.set.tensors[0])
-	heads := l.K.Weight.Shape[0]
-	if n := len(w.Shape); n != 2 && n != 3 {
-		return b.r.fail(name, "has shape "+tensor.FormatShape(b.arrays[0].Shape), "(h,s), (h,kh,kw) or (h,1,kh,kw)")
+	heads := l.K.Out()
+	if n := len(shape); n != 2 && n != 3 {
+		return b.r.fail(name, "has shape "+stored, "(h,s), (h,kh,kw) or (h,1,kh,kw)")
 	}
-	if w.Shape[0] != heads || slices.Contains(w.Shape, 0) {
-		return b.r.fail(name, "has shape "+tensor.FormatShape(b.arrays[0].Shape),
+	if shape[0] != heads || slices.Contains(shape, 0) {
+		return b.r.fail(name, "has shape "+stored,
 			fmt.Sprintf("%d kernels of at least one tap, a kernel for each row of the key projection", heads))
 	}
-	if len(b.arrays) == 3 {
-		for i := 1; i < 3; i++ {
-			if len(b.arrays[i].Data) != heads {
-				return b.r.fail(b.r.tensorPlace(b.set.tensors[i]), "has shape "+tensor.FormatShape(b.arrays[i].Shape),
-					fmt.Sprintf("%d elements, one a head", heads))
-			}
-		}
-		gamma := reference.Array{Shape: []int{heads}, Data: b.arrays[1].Data}
-		beta := reference.Array{Shape: []int{heads}, Data: b.arrays[2].Data}
-		folded, err := reference.FoldKernel(w, gamma, beta, b.set.reparam)
-		if err != nil {
-			return b.r.fail(b.r.place, err.Error(), "")
-		}
-		w = folded
+	w, err := b.arrays[0].Array()
+	if err != nil {
+		return err
 	}
-	l.W = w
+	w.Shape = shape
+	if len(b.arrays) == 3 {
+		if w, err = b.reparameterise(w, heads); err != nil {
+			return err
+		}
+	}
+	l.W = tensor.Hold(w)
 	if l.Variant == reference.Conv1D {
 		return b.align1D(l)
 	}
 	return b.align2D(l)
 }
 
+// reparameterise applies the kernels' gamma and beta.
+func (b *biases) reparameterise(w reference.Array, heads int) (reference.Array, error) {
+	var scale [2]reference.Array
+	for i := range scale {
+		a, err := b.arrays[1+i].Array()
+		if err != nil {
+			return w, err
+		}
+		if len(a.Data) != heads {
+			return w, b.r.fail(b.r.tensorPlace(b.set.tensors[1+i]), "has shape "+tensor.FormatShape(a.Shape),
+				fmt.Sprintf("%d elements, one a head", heads))
+		}
+		scale[i] = reference.Array{Shape: []int{heads}, Data: a.Data}
+	}
+	folded, err := reference.FoldKernel(w, scale[0], scale[1], b.set.reparam)
+	if err != nil {
+		return w, b.r.fail(b.r.place, err.Error(), "")
+	}
+	return folded, nil
+}
+
 func (b *biases) align1D(l *reference.Layer) error {
-	taps := l.W.Shape[1]
+	taps := l.W.Shape()[1]
 	l.PadLeft = (taps - 1) / 2
 	if l.Causal {
 		l.PadLeft = taps - 1
@@ -284,12 +325,12 @@ func (b *biases) align1D(l *reference.Layer) error {
 }
 
 func (b *biases) align2D(l *reference.Layer) error {
-	l.Pads = [2]int{l.W.Shape[1] / 2, l.W.Shape[2] / 2}
+	l.Pads = [2]int{l.W.Shape()[1] / 2, l.W.Shape()[2] / 2}
 	if given, origin, ok := lookup(b.r.settings, b.r.index, "", func(f Facts) *[2]int { return f.Pads }); ok {
 		for axis, pad := range given {
-			if pad < 0 || pad >= l.W.Shape[1+axis] {
+			if pad < 0 || pad >= l.W.Shape()[1+axis] {
 				return b.r.conflict(origin, "", "pads is [%d, %d], want 0..%d and 0..%d", given[0], given[1],
-					l.W.Shape[1]-1, l.W.Shape[2]-1)
+					l.W.Shape()[1]-1, l.W.Shape()[2]-1)
 			}
 		}
 		l.Pads = given

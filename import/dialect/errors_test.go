@@ -150,7 +150,7 @@ func TestCausal_absent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Model.Layers[0].Causal {
+	if res.Model.Blocks[0].Causal {
 		t.Error("the layer is causal")
 	}
 	if notes := strings.Join(res.Notes, "\n"); !strings.Contains(notes, "--causal is not given") {

@@ -108,7 +108,7 @@ func TestPrecedence(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := [2]int{r.Model.Layers[0].Window, r.Model.Layers[1].Window}; got != c.want {
+			if got := [2]int{r.Model.Blocks[0].Window, r.Model.Blocks[1].Window}; got != c.want {
 				t.Errorf("windows %v, want %v", got, c.want)
 			}
 		})
@@ -122,7 +122,7 @@ func TestStoredConfigIsOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := r.Model.Layers[0].Variant; v != reference.Full {
+	if v := r.Model.Blocks[0].Variant; v != reference.Full {
 		t.Errorf("variant %s, want %s", v, reference.Full)
 	}
 }
@@ -133,14 +133,14 @@ func TestConfigSettlesGateAndPadding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l := r.Model.Layers[0]; l.Gate != reference.GateTanh || l.PadLeft != 0 {
+	if l := r.Model.Blocks[0]; l.Gate != reference.GateTanh || l.PadLeft != 0 {
 		t.Errorf("got gate %s and pad_left %d, want tanh and 0", l.Gate, l.PadLeft)
 	}
 	r, err = dialect.Recognise(dialect.Input{Source: file(t, own(3, "w 3 3 3")...), Config: config})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l := r.Model.Layers[0]; l.Pads != [2]int{0, 2} {
+	if l := r.Model.Blocks[0]; l.Pads != [2]int{0, 2} {
 		t.Errorf("got pads %v, want [0 2]", l.Pads)
 	}
 	for name, bad := range map[string]dialect.Facts{

@@ -76,7 +76,7 @@ func (r *reader) layer() (reference.Layer, error) {
 
 // settle decides variant, causality, window and gate, and asks for what is missing.
 func (r *reader) settle(l *reference.Layer, b *biases) error {
-	variant, err := r.variant(b, l.K.Weight.Shape[0])
+	variant, err := r.variant(b, l.K.Out())
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (r *reader) gate(l *reference.Layer) error {
 
 // heads holds the key projection against the others: one key a head in AFT-conv, one a channel elsewhere.
 func (r *reader) heads(l *reference.Layer) error {
-	keys, hidden := l.K.Weight.Shape[0], l.V.Weight.Shape[0]
+	keys, hidden := l.K.Out(), l.V.Out()
 	where := r.tensorPlace(r.found.dialect.k + weight)
 	if l.Variant != reference.Conv1D && l.Variant != reference.Conv2D {
 		if keys != hidden {
@@ -218,42 +218,56 @@ func (r *reader) heads(l *reference.Layer) error {
 
 // linear reads name.weight (out,in) and, where there is one, name.bias (out).
 func (r *reader) linear(to *reference.Linear, name string) error {
-	w, err := r.array(name + weight)
+	w, err := r.weight(name + weight)
 	if err != nil {
 		return err
 	}
-	if len(w.Shape) != 2 {
-		return r.fail(r.tensorPlace(name+weight), "has shape "+tensor.FormatShape(w.Shape), "two dimensions, (out,in)")
+	if w.Rank() != 2 {
+		return r.fail(r.tensorPlace(name+weight), "has shape "+tensor.FormatShape(w.Shape()), "two dimensions, (out,in)")
 	}
 	to.Weight = w
 	if !slices.Contains(r.found.names, name+".bias") {
 		return nil
 	}
-	b, err := r.array(name + ".bias")
+	to.Bias, err = r.vector(name+".bias", w.Shape()[0])
+	return err
+}
+
+// vector reads a floating-point tensor of n elements.
+func (r *reader) vector(name string, n int) ([]float64, error) {
+	a, err := r.array(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !tensor.SameShape(b.Shape, w.Shape[:1]) {
-		return r.fail(r.tensorPlace(name+".bias"), "has shape "+tensor.FormatShape(b.Shape), tensor.FormatShape(w.Shape[:1]))
+	if want := []int{n}; !tensor.SameShape(a.Shape, want) {
+		return nil, r.fail(r.tensorPlace(name), "has shape "+tensor.FormatShape(a.Shape), tensor.FormatShape(want))
 	}
-	to.Bias = b.Data
-	if to.Bias == nil {
-		to.Bias = []float64{}
+	if a.Data == nil {
+		return []float64{}, nil
 	}
-	return nil
+	return a.Data, nil
 }
 
 // array reads a floating-point tensor and widens it, which is exact.
 func (r *reader) array(name string) (reference.Array, error) {
-	t, err := r.in.Source.Tensor(r.found.prefix + name)
+	w, err := r.weight(name)
 	if err != nil {
 		return reference.Array{}, err
 	}
-	if !t.DType.IsFloat() {
-		return reference.Array{}, r.fail(r.tensorPlace(name), "is "+t.DType.String(), "a floating-point type")
+	return w.Array()
+}
+
+// weight finds a floating-point tensor, to be read when it is needed.
+func (r *reader) weight(name string) (reference.Weight, error) {
+	w, err := r.in.Source.Weight(r.found.prefix + name)
+	if err != nil {
+		return w, err
 	}
-	r.result.widen(t.DType)
-	return t.Array(), nil
+	if !w.DType().IsFloat() {
+		return w, r.fail(r.tensorPlace(name), "is "+w.DType().String(), "a floating-point type")
+	}
+	r.result.widen(w.DType())
+	return w, nil
 }
 
 func (r *reader) tensorPlace(name string) string { return "tensor " + quote(r.found.prefix+name) }

@@ -12,6 +12,7 @@ import (
 type Source interface {
 	Names() []string
 	Tensor(name string) (*tensor.Tensor, error)
+	Weight(name string) (tensor.Weight, error) // to be read while the source is open
 }
 
 // Input is a file and everything known about it.
@@ -59,7 +60,7 @@ func Recognise(in Input) (*Result, error) {
 		if err := layer.Check(); err != nil {
 			return nil, r.fail(r.place, err.Error(), "")
 		}
-		res.Model.Layers = append(res.Model.Layers, layer)
+		res.Model.Blocks = append(res.Model.Blocks, reference.Block{Layer: layer})
 	}
 	if unused := s.unused(); len(unused) > 0 {
 		return nil, &FlagError{File: in.File, Given: unused, Reason: noEffect(unused)}

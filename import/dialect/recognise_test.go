@@ -28,9 +28,9 @@ type want struct {
 }
 
 func got(r *dialect.Result, i int) want {
-	l := r.Model.Layers[i]
+	l := r.Model.Blocks[i]
 	return want{Dialect: r.Dialect, Variant: l.Variant, Causal: l.Causal, Window: l.Window, PadLeft: l.PadLeft, Pads: l.Pads,
-		Grid: l.Grid, Gate: l.Gate, W: l.W.Shape, Out: l.Out != nil}
+		Grid: l.Grid, Gate: l.Gate, W: l.W.Shape(), Out: l.Out != nil}
 }
 
 func TestRecognise(t *testing.T) {
@@ -153,7 +153,7 @@ func TestMaskGivesWindow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if l := r.Model.Layers[0]; l.Variant != c.variant || l.Window != c.window {
+			if l := r.Model.Blocks[0]; l.Variant != c.variant || l.Window != c.window {
 				t.Errorf("got %s with window %d, want %s with %d", l.Variant, l.Window, c.variant, c.window)
 			}
 		})
@@ -178,7 +178,11 @@ func TestFactorBand(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(band, r.Model.Layers[0].W); diff != "" {
+			got, err := r.Model.Blocks[0].W.Array()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(band, got); diff != "" {
 				t.Errorf("window %d, causal %t (-table +factors):\n%s", window, causal, diff)
 			}
 		}

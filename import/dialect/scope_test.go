@@ -51,8 +51,12 @@ func TestPrefixes(t *testing.T) {
 			for _, prefix := range c.layers {
 				want = append(want, src.tensors[prefix+"to_q.weight"].At(0))
 			}
-			for _, l := range r.Model.Layers {
-				got = append(got, l.Q.Weight.Data[0])
+			for _, l := range r.Model.Blocks {
+				q, err := l.Q.Weight.Array()
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, q.Data[0])
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("layers in order (-want +got):\n%s", diff)

@@ -24,6 +24,14 @@ func (s *source) Tensor(name string) (*tensor.Tensor, error) {
 	return nil, fmt.Errorf("no tensor %q", name)
 }
 
+func (s *source) Weight(name string) (tensor.Weight, error) {
+	t, err := s.Tensor(name)
+	if err != nil {
+		return tensor.Weight{}, err
+	}
+	return tensor.Typed(t), nil
+}
+
 func (s *source) put(name string, t *tensor.Tensor) {
 	s.names = append(s.names, name)
 	s.tensors[name] = t

@@ -47,6 +47,20 @@ func NewWeight(o WeightOptions) Weight {
 	return Weight{shape: append([]int{}, o.Shape...), dtype: o.DType, parts: o.Parts, origin: o.Origin}
 }
 
+// Typed makes a weight of a tensor in memory, which is shared, not copied.
+func Typed(t *Tensor) Weight {
+	return NewWeight(WeightOptions{Shape: t.Shape, DType: t.DType, Parts: func(yield func(*Tensor) error) error {
+		step := partElements * t.DType.Size()
+		for start := 0; start < len(t.Data); start += step {
+			piece := t.Data[start:min(start+step, len(t.Data))]
+			if err := yield(&Tensor{DType: t.DType, Shape: []int{len(piece) / t.DType.Size()}, Data: piece}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
 // Computed makes a weight of that shape whose elements are computed, in float64, whenever they are asked for.
 func Computed(shape []int, compute func() (Array, error)) Weight {
 	return NewWeight(WeightOptions{Shape: shape, DType: Float64, Parts: func(yield func(*Tensor) error) error {
