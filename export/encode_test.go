@@ -11,12 +11,12 @@ import (
 
 // Encode gives the bytes of Model, and refuses what Model refuses.
 func TestEncode(t *testing.T) {
-	m := &reference.Model{Layers: []reference.Layer{{
+	m := reference.Stack(reference.Layer{
 		Variant: reference.Simple,
-		Q:       reference.Linear{Weight: reference.Array{Shape: []int{1, 1}, Data: []float64{2}}},
-		K:       reference.Linear{Weight: reference.Array{Shape: []int{1, 1}, Data: []float64{3}}},
-		V:       reference.Linear{Weight: reference.Array{Shape: []int{1, 1}, Data: []float64{1e6}}},
-	}}}
+		Q:       reference.Linear{Weight: reference.Hold(reference.Array{Shape: []int{1, 1}, Data: []float64{2}})},
+		K:       reference.Linear{Weight: reference.Hold(reference.Array{Shape: []int{1, 1}, Data: []float64{3}})},
+		V:       reference.Linear{Weight: reference.Hold(reference.Array{Shape: []int{1, 1}, Data: []float64{1e6}})},
+	})
 	p, err := export.Model(m, export.Options{})
 	if err != nil {
 		t.Fatal(err)

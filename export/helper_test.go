@@ -36,7 +36,7 @@ func random(t *testing.T, seed uint64, shape ...int) tensor.Array {
 }
 
 func linear(t *testing.T, seed uint64, out, in int) reference.Linear {
-	return reference.Linear{Weight: random(t, seed, out, in), Bias: random(t, seed+1, out).Data}
+	return reference.Linear{Weight: reference.Hold(random(t, seed, out, in)), Bias: random(t, seed+1, out).Data}
 }
 
 // newLayer is a layer of dim channels in and out with a window of three taps; causal windows end at the position.
@@ -53,19 +53,19 @@ func newLayer(t *testing.T, v reference.Variant, causal bool, seed uint64) refer
 	}
 	switch v {
 	case reference.Full:
-		l.W = random(t, seed+8, maxLen, maxLen)
+		l.W = reference.Hold(random(t, seed+8, maxLen, maxLen))
 	case reference.Local:
-		l.Window, l.W = 3, random(t, seed+8, maxLen, 5)
+		l.Window, l.W = 3, reference.Hold(random(t, seed+8, maxLen, 5))
 		if causal {
-			l.W = random(t, seed+8, maxLen, 3)
+			l.W = reference.Hold(random(t, seed+8, maxLen, 3))
 		}
 	case reference.Conv1D:
-		l.PadLeft, l.W = 1, random(t, seed+8, heads, 3)
+		l.PadLeft, l.W = 1, reference.Hold(random(t, seed+8, heads, 3))
 		if causal {
 			l.PadLeft = 2
 		}
 	case reference.Conv2D:
-		l.Pads, l.W = [2]int{1, 1}, random(t, seed+8, heads, 3, 3)
+		l.Pads, l.W = [2]int{1, 1}, reference.Hold(random(t, seed+8, heads, 3, 3))
 	}
 	return l
 }

@@ -45,10 +45,8 @@ func weights(g *onnxpb.GraphProto) []string {
 
 // TestModel_names holds the names and shapes that an importer, and a comparison of layers, rely on.
 func TestModel_names(t *testing.T) {
-	m := &reference.Model{Layers: []reference.Layer{
-		newLayer(t, reference.Local, true, 1), newLayer(t, reference.Conv1D, false, 20),
-	}}
-	m.Layers[1].Out, m.Layers[1].K.Bias = nil, nil
+	m := reference.Stack(newLayer(t, reference.Local, true, 1), newLayer(t, reference.Conv1D, false, 20))
+	m.Blocks[1].Out, m.Blocks[1].K.Bias = nil, nil
 	p := mustModel(t, m, export.Options{SourceSHA256: "0123", Version: "v9"})
 	for _, c := range []struct {
 		what      string
@@ -141,7 +139,7 @@ func TestModel_deterministic(t *testing.T) {
 	build := func() []byte {
 		m := &reference.Model{}
 		for i, v := range variants() {
-			m.Layers = append(m.Layers, newLayer(t, v, i%2 == 0, uint64(10*i)))
+			m.Blocks = append(m.Blocks, reference.Block{Layer: newLayer(t, v, i%2 == 0, uint64(10*i))})
 		}
 		return mustEncode(t, mustModel(t, m, export.Options{SourceSHA256: "ab"}))
 	}
@@ -158,7 +156,7 @@ func TestModel_specialised(t *testing.T) {
 	layers := func(causal ...bool) *reference.Model {
 		m := &reference.Model{}
 		for i, c := range causal {
-			m.Layers = append(m.Layers, newLayer(t, reference.Full, c, uint64(10*i)))
+			m.Blocks = append(m.Blocks, reference.Block{Layer: newLayer(t, reference.Full, c, uint64(10*i))})
 		}
 		return m
 	}
@@ -195,11 +193,8 @@ func readsAttributes(f *onnxpb.FunctionProto) bool {
 
 // TestModel_functionsInUse: a model has the functions it calls and no other.
 func TestModel_functionsInUse(t *testing.T) {
-	m := &reference.Model{Layers: []reference.Layer{
-		newLayer(t, reference.Simple, true, 1),
-		newLayer(t, reference.Local, true, 20),
-		newLayer(t, reference.Simple, true, 40),
-	}}
+	m := reference.Stack(newLayer(t, reference.Simple, true, 1), newLayer(t, reference.Local, true, 20),
+		newLayer(t, reference.Simple, true, 40))
 	var names []string
 	for _, f := range mustModel(t, m, export.Options{}).Functions {
 		names = append(names, f.Name)
@@ -215,7 +210,7 @@ func TestModel_grid(t *testing.T) {
 		for i, g := range grids {
 			l := newLayer(t, reference.Conv2D, false, uint64(10*i))
 			l.Grid = g
-			m.Layers = append(m.Layers, l)
+			m.Blocks = append(m.Blocks, reference.Block{Layer: l})
 		}
 		return m
 	}
@@ -257,7 +252,9 @@ func TestModel_grid(t *testing.T) {
 
 func TestModel_refuses(t *testing.T) {
 	large := newLayer(t, reference.Full, false, 1)
-	large.W.Data[11] = 7e4
+	table := random(t, 1, maxLen, maxLen)
+	table.Data[11] = 7e4
+	large.W = reference.Hold(table)
 	wrong := newLayer(t, reference.Local, false, 1)
 	wrong.Window = 4
 	for _, c := range []struct {
@@ -267,11 +264,11 @@ func TestModel_refuses(t *testing.T) {
 		want  string
 	}{
 		{"no layers", &reference.Model{}, export.Options{}, "layer"},
-		{"a layer that does not fit", &reference.Model{Layers: []reference.Layer{wrong}}, export.Options{}, "layer"},
-		{"a weight beyond float16", &reference.Model{Layers: []reference.Layer{large}},
+		{"a layer that does not fit", reference.Stack(wrong), export.Options{}, "layer"},
+		{"a weight beyond float16", reference.Stack(large),
 			export.Options{DType: tensor.Float16}, `"layers.0.w": element [1 2] is 70000, which float16 cannot hold`},
-		{"opset", &reference.Model{Layers: []reference.Layer{large}}, export.Options{Opset: 12}, "opset 12, want 13..21"},
-		{"type", &reference.Model{Layers: []reference.Layer{large}}, export.Options{DType: tensor.BFloat16},
+		{"opset", reference.Stack(large), export.Options{Opset: 12}, "opset 12, want 13..21"},
+		{"type", reference.Stack(large), export.Options{DType: tensor.BFloat16},
 			"cannot export as bfloat16"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -281,7 +278,7 @@ func TestModel_refuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := export.Model(&reference.Model{Layers: []reference.Layer{large}}, export.Options{}); err != nil {
+	if _, err := export.Model(reference.Stack(large), export.Options{}); err != nil {
 		t.Errorf("float32 holds 70000: %v", err)
 	}
 }
@@ -290,7 +287,9 @@ func TestModel_refuses(t *testing.T) {
 func TestModel_flatten(t *testing.T) {
 	m := &reference.Model{}
 	for i, v := range variants() {
-		m.Layers = append(m.Layers, newLayer(t, v, false, uint64(10*i)), newLayer(t, v, true, uint64(100+10*i)))
+		for _, causal := range []bool{false, true} {
+			m.Blocks = append(m.Blocks, reference.Block{Layer: newLayer(t, v, causal, uint64(10*i))})
+		}
 	}
 	p := mustModel(t, m, export.Options{Flatten: true})
 	if len(p.Functions) != 0 || len(p.OpsetImport) != 1 || p.OpsetImport[0].Domain != "" {

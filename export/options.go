@@ -36,6 +36,7 @@ type Options struct {
 	DoublePortable bool   // bodies compute in double inside
 	Opset          int    // of the standard domain, ops.MinOpset..ops.MaxOpset; 0: DefaultOpset
 	Grid           [2]int // (rows, columns) of 2-D convolutions; zero: the model takes it as the input "grid"
+	AttentionMask  bool   // the model takes "attention_mask" (batch, sequence), int64: where it is 0, a position is no source
 	SourceSHA256   string // of the checkpoint, for the metadata; "" leaves it out
 	Version        string // producer_version
 }

@@ -85,8 +85,8 @@ func TestModel_matchesReference(t *testing.T) {
 	x := random(t, 99, 2, 6, dim)
 	for _, v := range variants() {
 		for _, causal := range []bool{false, true} {
-			m := &reference.Model{Layers: []reference.Layer{newLayer(t, v, causal, 1), newLayer(t, v, causal, 30)}}
-			want, err := m.Forward(x, [2]int{2, 3})
+			m := reference.Stack(newLayer(t, v, causal, 1), newLayer(t, v, causal, 30))
+			want, err := m.Forward(reference.Inputs{X: x, Grid: [2]int{2, 3}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,9 +123,9 @@ func TestModel_mixed(t *testing.T) {
 		for gate := reference.GateSigmoid; gate <= reference.GateAbsent; gate++ {
 			l := newLayer(t, v, gate%2 == 1, 10*uint64(gate))
 			l.Gate = gate
-			m.Layers = append(m.Layers, l)
+			m.Blocks = append(m.Blocks, reference.Block{Layer: l})
 		}
-		want, err := m.Forward(x, [2]int{3, 2})
+		want, err := m.Forward(reference.Inputs{X: x, Grid: [2]int{3, 2}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,11 +154,9 @@ func TestModel_mixed(t *testing.T) {
 func TestModel_heads(t *testing.T) {
 	rt := openRuntime(t)
 	x := random(t, 97, 2, 6, dim)
-	m := &reference.Model{Layers: []reference.Layer{
-		newLayer(t, reference.Conv2D, false, 1), newLayer(t, reference.Conv2D, false, 30),
-	}}
-	m.Layers[1].K, m.Layers[1].W = linear(t, 50, 2, dim), random(t, 52, 2, 3, 3)
-	want, err := m.Forward(x, [2]int{2, 3})
+	m := reference.Stack(newLayer(t, reference.Conv2D, false, 1), newLayer(t, reference.Conv2D, false, 30))
+	m.Blocks[1].K, m.Blocks[1].W = linear(t, 50, 2, dim), reference.Hold(random(t, 52, 2, 3, 3))
+	want, err := m.Forward(reference.Inputs{X: x, Grid: [2]int{2, 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +173,7 @@ func TestModel_flattenIsEqual(t *testing.T) {
 	rt := openRuntime(t)
 	x := mustTensor(t, random(t, 96, 2, 6, dim), tensor.Float32)
 	for _, v := range variants() {
-		m := &reference.Model{Layers: []reference.Layer{newLayer(t, v, true, 1), newLayer(t, v, false, 30)}}
+		m := reference.Stack(newLayer(t, v, true, 1), newLayer(t, v, false, 30))
 		inputs := map[string]*tensor.Tensor{"x": x}
 		if v == reference.Conv2D {
 			inputs["grid"] = gridTensor(t, 2, 3)
@@ -199,7 +197,7 @@ func TestModel_tooLong(t *testing.T) {
 	rt := openRuntime(t)
 	for _, v := range []reference.Variant{reference.Full, reference.Local} {
 		for _, causal := range []bool{false, true} {
-			p := mustModel(t, &reference.Model{Layers: []reference.Layer{newLayer(t, v, causal, 1)}}, export.Options{})
+			p := mustModel(t, reference.Stack(newLayer(t, v, causal, 1)), export.Options{})
 			for length, fits := range map[int]bool{1: true, maxLen: true, maxLen + 1: false, 2 * maxLen: false} {
 				x := mustTensor(t, random(t, 95, 1, length, dim), tensor.Float32)
 				if _, err := run(t, rt, p, map[string]*tensor.Tensor{"x": x}); (err == nil) != fits {

@@ -10,6 +10,9 @@ type Array = tensor.Array
 // Weight is a learned array whose elements are read when they are needed.
 type Weight = tensor.Weight
 
+// Hold makes a weight of an array in memory, which is shared, not copied.
+func Hold(a Array) Weight { return tensor.Hold(a) }
+
 // Options are what all operators have.
 type Options struct {
 	Causal bool // a position sees itself and what comes before it; else every position
