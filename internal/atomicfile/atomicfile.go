@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,15 +19,20 @@ var ErrExists = errors.New("already exists")
 // Options say what Stage may do.
 type Options struct {
 	Force bool // replace an existing target
+
+	// Companion is the file that the target's content refers to, nil for none. Discard and a failed Commit take it back;
+	// a Commit with Force removes the companions that the target had before.
+	Companion *Companion
 }
 
 // Staged is a complete file under a temporary name, to be committed or discarded. It is not safe for concurrent use.
 type Staged struct {
-	path    string   // the target
-	temp    string   // the temporary file, "" once committed or discarded
-	lock    *os.File // holds the lock that tells other processes that temp is in use; nil where there are no locks
-	force   bool
-	replace func(from, to string) error
+	path      string   // the target
+	temp      string   // the temporary file, "" once committed or discarded
+	lock      *os.File // holds the lock that tells other processes that temp is in use; nil where there are no locks
+	force     bool
+	companion *Companion
+	replace   func(from, to string) error
 }
 
 // system is what can fail outside this program; tests put failures in its place.
@@ -51,9 +57,15 @@ func operatingSystem() system {
 // regular file it will replace, else those of a new one.
 //
 // Errors: the target is a directory, FIFO, device or socket, is read-only, or exists and Force is not set (ErrExists);
-// its directory does not exist or cannot be written; the disk is full. Nothing stays behind then.
+// its directory does not exist or cannot be written; the disk is full. Nothing stays behind then; a companion does, for
+// the caller to discard.
 func Stage(path string, o Options, data []byte) (*Staged, error) {
 	return stage(path, o, data, operatingSystem())
+}
+
+// StageFunc is Stage for content that is written piece by piece: by write, whose error it returns as it is.
+func StageFunc(path string, o Options, write func(w io.Writer) error) (*Staged, error) {
+	return stageFunc(path, o, write, operatingSystem())
 }
 
 // Write stages data and commits it.
@@ -65,11 +77,30 @@ func Write(path string, o Options, data []byte) error {
 	return s.Commit()
 }
 
-func stage(path string, o Options, data []byte, sys system) (_ *Staged, err error) {
+func stage(path string, o Options, data []byte, sys system) (*Staged, error) {
+	return stageFunc(path, o, func(w io.Writer) error { _, err := w.Write(data); return err }, sys)
+}
+
+func stageFunc(path string, o Options, write func(w io.Writer) error, sys system) (*Staged, error) {
 	mode, err := checkTarget(path, o)
 	if err != nil {
 		return nil, err
 	}
+	f, err := writeTemp(path, mode, write, sys)
+	if err != nil {
+		return nil, err
+	}
+	return &Staged{path: path, temp: f.name, lock: f.lock, force: o.Force, companion: o.Companion, replace: sys.replace}, nil
+}
+
+// temporary is a complete file that has no name of its own yet. Whoever has one renames or removes it.
+type temporary struct {
+	name string
+	lock *os.File // nil where there are no locks
+}
+
+// writeTemp writes a temporary file beside path; errors name path.
+func writeTemp(path string, mode fs.FileMode, write func(w io.Writer) error, sys system) (*temporary, error) {
 	sweep(filepath.Dir(path))
 	f, err := createTemp(filepath.Dir(path))
 	if err != nil {
@@ -83,17 +114,42 @@ func stage(path string, o Options, data []byte, sys system) (_ *Staged, err erro
 		}
 	}()
 	locked := lock(f)
-	if err := fill(f, mode, data, sys); err != nil {
-		return nil, fmt.Errorf("%q: cannot write: %w", path, cause(err))
+	if err := fill(&target{file: f, path: path, sys: sys}, mode, write); err != nil {
+		return nil, err
 	}
-	s := &Staged{path: path, temp: f.Name(), force: o.Force, replace: sys.replace}
+	t := &temporary{name: f.Name()}
 	if locked {
-		s.lock = f
+		t.lock = f
 	} else if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("%q: cannot write: %w", path, cause(err))
 	}
 	done = true
-	return s, nil
+	return t, nil
+}
+
+// target is a temporary file being written under the name that errors call it. An error stays: no later write hides it.
+type target struct {
+	file *os.File
+	path string
+	sys  system
+	err  error
+}
+
+func (t *target) Write(data []byte) (int, error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	if t.fail(t.sys.write(t.file, data)) != nil {
+		return 0, t.err
+	}
+	return len(data), nil
+}
+
+func (t *target) fail(err error) error {
+	if err != nil {
+		t.err = fmt.Errorf("%q: cannot write: %w", t.path, cause(err))
+	}
+	return t.err
 }
 
 // checkTarget refuses what must not be replaced and returns the permissions to give the new file, 0 for the default.
@@ -158,16 +214,17 @@ func createTemp(dir string) (*os.File, error) {
 
 // fill writes, sets the permissions and flushes. An error of the flush is final: a second one may succeed although the
 // data is lost.
-func fill(f *os.File, mode fs.FileMode, data []byte, sys system) error {
-	if err := sys.write(f, data); err != nil {
+func fill(t *target, mode fs.FileMode, write func(w io.Writer) error) error {
+	if err := write(t); err != nil {
 		return err
 	}
-	if mode != 0 {
-		if err := f.Chmod(mode); err != nil {
-			return err
-		}
+	if t.err == nil && mode != 0 {
+		t.fail(t.file.Chmod(mode))
 	}
-	return sys.sync(f)
+	if t.err == nil {
+		t.fail(t.sys.sync(t.file))
+	}
+	return t.err
 }
 
 // Path is the temporary file's name, "" after Commit or Discard.
@@ -184,6 +241,10 @@ func (s *Staged) Commit() error {
 	}
 	s.temp = ""
 	s.unlock()
+	if s.force {
+		s.companion.supersede()
+	}
+	s.companion.release()
 	if err := syncDirectory(filepath.Dir(s.path)); err != nil {
 		return fmt.Errorf("%q: written, but its directory could not be flushed to the disk: %w", s.path, cause(err))
 	}
@@ -210,7 +271,7 @@ func (s *Staged) publish() error {
 	return nil
 }
 
-// Discard removes the temporary file. After Commit or Discard it does nothing.
+// Discard removes the temporary file and takes the companion back. After Commit or Discard it does nothing.
 func (s *Staged) Discard() error {
 	if s.temp == "" {
 		return nil
@@ -218,8 +279,12 @@ func (s *Staged) Discard() error {
 	temp := s.temp
 	s.temp = ""
 	s.unlock()
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%q: cannot remove the temporary file: %w", temp, cause(err))
+	return errors.Join(removeTemp(temp), s.companion.Discard())
+}
+
+func removeTemp(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%q: cannot remove the temporary file: %w", name, cause(err))
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func sweep(dir string) {
 	}
 	for _, name := range names {
 		if isTemp(name) {
-			removeOrphan(filepath.Join(dir, name))
+			removeUnlocked(filepath.Join(dir, name), orphanAge)
 		}
 	}
 }
@@ -33,12 +33,13 @@ func sweep(dir string) {
 func isTemp(name string) bool {
 	random, hasPrefix := strings.CutPrefix(name, tempPrefix)
 	random, hasSuffix := strings.CutSuffix(random, tempSuffix)
-	return hasPrefix && hasSuffix && len(random) == tempRandom && strings.Trim(random, "0123456789abcdef") == ""
+	return hasPrefix && hasSuffix && len(random) == tempRandom && isHex(random)
 }
 
-func removeOrphan(name string) {
+// removeUnlocked removes a regular file of at least that age that nobody has locked.
+func removeUnlocked(name string, age time.Duration) {
 	info, err := os.Lstat(name)
-	if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < orphanAge {
+	if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < age {
 		return
 	}
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
