@@ -46,7 +46,7 @@ func StageCompanion(owner string, o Options, write func(w io.Writer) error) (*Co
 }
 
 func stageCompanion(owner string, o Options, write func(w io.Writer) error, sys system) (*Companion, error) {
-	if _, err := checkTarget(owner, Options{Force: true}); err != nil {
+	if _, err := checkTarget(owner, o); err != nil {
 		return nil, err
 	}
 	sum := &summed{hash: sha256.New()}

@@ -5,6 +5,9 @@
 // committed (renamed) or discarded. This is the only package of the repository that creates or renames files; it knows
 // nothing of what they hold.
 //
+// A file may have a companion, which it names: that one is in place first, under a name that holds a hash of its content,
+// and comes and goes with the file.
+//
 // A process that is killed between Stage and Commit leaves its temporary file. The next Stage in that directory removes
 // it: a live writer holds a lock on its own. Where files cannot be locked so (Windows), the leftover stays.
 package atomicfile

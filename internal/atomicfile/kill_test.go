@@ -10,12 +10,24 @@ import (
 	"time"
 )
 
-// killVar makes TestMain rewrite the file it names for ever instead of running the tests.
-const killVar = "ATOMICFILE_TEST_REWRITE"
+// These make TestMain rewrite the file they name for ever instead of running the tests; killPairVar with a companion.
+const (
+	killVar     = "ATOMICFILE_TEST_REWRITE"
+	killPairVar = "ATOMICFILE_TEST_REWRITE_PAIR"
+)
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(killVar); path != "" {
-		rewriteForEver(path)
+		rewriteForEver(func(i int) error { return Write(path, Options{Force: true}, killContent(i)) })
+	}
+	if path := os.Getenv(killPairVar); path != "" {
+		rewriteForEver(func(i int) error {
+			s, err := stagePair(path, string(killContent(i)), true)
+			if err != nil {
+				return err
+			}
+			return s.Commit()
+		})
 	}
 	os.Exit(m.Run())
 }
@@ -23,9 +35,9 @@ func TestMain(m *testing.M) {
 // killContent is one of the contents that the child writes: a single letter over some pages.
 func killContent(i int) []byte { return bytes.Repeat([]byte{byte('a' + i%26)}, 200_000) }
 
-func rewriteForEver(path string) {
+func rewriteForEver(write func(i int) error) {
 	for i := 0; ; i++ {
-		if err := Write(path, Options{Force: true}, killContent(i)); err != nil {
+		if err := write(i); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -35,15 +47,12 @@ func rewriteForEver(path string) {
 	}
 }
 
-// Killed at whatever moment, a writer leaves the target whole.
-func TestWrite_killedWriter(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
-	path := filepath.Join(t.TempDir(), "m.onnx")
+// killRepeatedly starts a child that rewrites path, kills it at different places of the write, and calls judge.
+func killRepeatedly(t *testing.T, variable, path string, judge func(i int)) {
+	t.Helper()
 	for i := range 10 {
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), killVar+"="+path)
+		child.Env = append(os.Environ(), variable+"="+path)
 		out, err := child.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -51,15 +60,27 @@ func TestWrite_killedWriter(t *testing.T) {
 		if err := child.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := out.Read(make([]byte, 16)); err != nil {
-			t.Errorf("the child did not start: %v", err)
+		said := make([]byte, 200)
+		if n, err := out.Read(said); err != nil || !bytes.HasPrefix(said, []byte("started")) {
+			t.Errorf("the child did not start: %s %v", said[:n], err)
 		}
-		time.Sleep(time.Duration(i) * 1300 * time.Microsecond) // different places of the write
+		time.Sleep(time.Duration(i) * 1300 * time.Microsecond)
 		child.Process.Kill()
 		child.Wait()
+		judge(i)
+	}
+}
+
+// Killed at whatever moment, a writer leaves the target whole.
+func TestWrite_killedWriter(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	killRepeatedly(t, killVar, path, func(i int) {
 		got, err := os.ReadFile(path)
 		if err != nil || len(got) == 0 || !bytes.Equal(got, killContent(int(got[0]-'a'))) {
 			t.Fatalf("after kill %d: %d bytes, error %v: not one whole content", i, len(got), err)
 		}
-	}
+	})
 }
