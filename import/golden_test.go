@@ -107,7 +107,7 @@ func TestThirdParty(t *testing.T) {
 			if c.Layout == "TBD" {
 				x, want = swap(x), swap(want)
 			}
-			y, err := m.Forward(x, [2]int{})
+			y, err := m.Forward(reference.Inputs{X: x})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,8 +148,8 @@ func TestFormats(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if l := m.Layers[0]; len(m.Layers) != 1 || l.Variant != reference.Full || l.MaxLen() != 8 || l.Out == nil {
-				t.Errorf("got %d layers, the first %s of length %d; want one, full, 8", len(m.Layers), l.Variant, l.MaxLen())
+			if l := m.Blocks[0]; len(m.Blocks) != 1 || l.Variant != reference.Full || l.MaxLen() != 8 || l.Out == nil {
+				t.Errorf("got %d layers, the first %s of length %d; want one, full, 8", len(m.Blocks), l.Variant, l.MaxLen())
 			}
 			if src.DType != widest {
 				t.Errorf("widest type %s, want %s", src.DType, widest)
@@ -222,7 +222,7 @@ func TestGoldenLayers(t *testing.T) {
 			if src.Format != "pytorch-zip" {
 				t.Errorf("format %q, want pytorch-zip", src.Format)
 			}
-			y, err := m.Forward(readArray(t, filepath.Join(golden, c.X)), [2]int{})
+			y, err := m.Forward(reference.Inputs{X: readArray(t, filepath.Join(golden, c.X))})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -32,9 +32,19 @@ type Source struct {
 	SHA256  string       // of the file, hexadecimal
 	DType   tensor.DType // the widest floating-point type among the weights
 	Notes   []string     // what was assumed, and what was left unread
+
+	file *checkpoint.File // that the model's weights are read from
 }
 
-// Load reads a model.
+// Close closes the file that the model's weights are read from: they cannot be read any more.
+func (s *Source) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
+}
+
+// Load reads a model, but not its weights: those are read when they are needed, until the Source is closed.
 func Load(path string, o Options) (*reference.Model, *Source, error) {
 	head, sum, err := scan(path)
 	if err != nil {
@@ -55,12 +65,16 @@ func Load(path string, o Options) (*reference.Model, *Source, error) {
 	return m, src, nil
 }
 
-func loadCheckpoint(path string, o Options, src *Source) (*reference.Model, error) {
+func loadCheckpoint(path string, o Options, src *Source) (_ *reference.Model, err error) {
 	file, err := checkpoint.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+	}()
 	config, err := configBeside(path)
 	if err != nil {
 		return nil, err
@@ -74,6 +88,7 @@ func loadCheckpoint(path string, o Options, src *Source) (*reference.Model, erro
 		return nil, err
 	}
 	src.Format, src.Dialect, src.DType, src.Notes = string(file.Kind()), res.Dialect, res.DType, res.Notes
+	src.file = file
 	return res.Model, nil
 }
 

@@ -47,7 +47,7 @@ func TestModelBin(t *testing.T) {
 		t.Fatal(err)
 	}
 	var variants []reference.Variant
-	for _, l := range m.Layers {
+	for _, l := range m.Blocks {
 		variants = append(variants, l.Variant)
 		if !l.Causal || l.In() != 16 || l.Hidden() != 32 {
 			t.Errorf("%s: causal %t, %d channels, %d hidden; want causal, 16, 32", l.Variant, l.Causal, l.In(), l.Hidden())
@@ -56,9 +56,9 @@ func TestModelBin(t *testing.T) {
 	if want := []reference.Variant{reference.Conv1D, reference.Local, reference.Full}; !slices.Equal(variants, want) {
 		t.Errorf("variants %v, want %v", variants, want)
 	}
-	if m.Layers[0].Heads() != 8 || m.Layers[0].PadLeft != 4 || m.Layers[1].Window != 8 || m.MaxLen() != 64 {
+	if m.Blocks[0].Heads() != 8 || m.Blocks[0].PadLeft != 4 || m.Blocks[1].Window != 8 || m.MaxLen() != 64 {
 		t.Errorf("got %d heads, pad_left %d, window %d, length %d; want 8, 4, 8, 64",
-			m.Layers[0].Heads(), m.Layers[0].PadLeft, m.Layers[1].Window, m.MaxLen())
+			m.Blocks[0].Heads(), m.Blocks[0].PadLeft, m.Blocks[1].Window, m.MaxLen())
 	}
 	data, err := os.ReadFile(testdata("stack.bin"))
 	if err != nil {
@@ -140,7 +140,7 @@ func TestConfigBeside(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if l := m.Layers[0]; l.Variant != c.variant || l.Window != c.window {
+			if l := m.Blocks[0]; l.Variant != c.variant || l.Window != c.window {
 				t.Errorf("got %s with window %d, want %s with %d", l.Variant, l.Window, c.variant, c.window)
 			}
 		})
@@ -213,7 +213,7 @@ func TestSafetensorsMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l := m.Layers[0]; l.Variant != reference.Local || !l.Causal || l.Window != 3 || src.Format != "safetensors" {
+	if l := m.Blocks[0]; l.Variant != reference.Local || !l.Causal || l.Window != 3 || src.Format != "safetensors" {
 		t.Errorf("got %s, causal %t, window %d from %s; want local, causal, 3, safetensors", l.Variant, l.Causal, l.Window, src.Format)
 	}
 	_, _, err = importer.Load(safetensors(t, map[string]string{"format": "pt"}, shapes), importer.Options{})
