@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,10 @@ func (a *app) inspectCommand() *cobra.Command {
 		Use:   "inspect FILE",
 		Short: "What is in a checkpoint or a model",
 		Long: `Lists the tensors of a checkpoint (PyTorch or safetensors), or the inputs, outputs, operators, functions and
-initialisers of an ONNX model. The kind of the file is found out by its content.`,
+initialisers of an ONNX model. The kind of the file is found out by its content. Only the checkpoint's index is
+read, so that its size does not matter.
+
+A checkpoint in shards is named by its index (model.safetensors.index.json), or by the directory it is in.`,
 		Args: exactly(1, "the file to inspect"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			f, err := openFile(args[0])
@@ -59,7 +63,16 @@ type inspection struct {
 	Outputs  []value           `json:"outputs,omitempty"`
 	Nodes    []node            `json:"nodes,omitempty"`
 	Function []function        `json:"functions,omitempty"`
-	Tensors  []value           `json:"tensors"` // of a checkpoint; a model's initialisers
+	*totals
+	Shards  []string `json:"shards,omitempty"` // the files of a checkpoint that is in several
+	Notes   []string `json:"notes,omitempty"`  // what was chosen, what was left out
+	Tensors []value  `json:"tensors"`          // of a checkpoint; a model's initialisers
+}
+
+// totals are a checkpoint's sums. What several names share counts once.
+type totals struct {
+	Parameters int64 `json:"parameters"` // elements of floating-point tensors
+	Bytes      int64 `json:"bytes"`
 }
 
 type opset struct {
@@ -118,7 +131,14 @@ type function struct {
 const inspectSchema = "aftonnx.inspect/1"
 
 func inspectCheckpoint(path string, c *checkpoint.File) inspection {
-	v := inspection{Schema: inspectSchema, File: path, Kind: string(c.Kind()), Metadata: c.Metadata(), Tensors: []value{}}
+	sum := c.Totals()
+	v := inspection{
+		Schema: inspectSchema, File: path, Kind: string(c.Kind()), Metadata: c.Metadata(), Tensors: []value{},
+		totals: &totals{Parameters: sum.Parameters, Bytes: sum.Bytes}, Shards: c.Shards(), Notes: c.Notes(),
+	}
+	if c.Dir() == filepath.Clean(path) {
+		v.File = c.Path() // which of the directory's files it was
+	}
 	for _, name := range c.Names() {
 		info, _ := c.Info(name)
 		v.Tensors = append(v.Tensors, value{name, info.DType.String(), sizes(info.Shape)})
@@ -209,6 +229,16 @@ func (a *app) printInspection(v *inspection) {
 	t.add("file", printable(v.File), v.Kind, "")
 	if v.IR > 0 {
 		t.add("ir version", strconv.FormatInt(v.IR, 10), "", "")
+	}
+	for _, s := range v.Shards {
+		t.add("shard", printable(s), "", "")
+	}
+	if v.totals != nil {
+		t.add("parameters", strconv.FormatInt(v.Parameters, 10), "", "")
+		t.add("bytes", strconv.FormatInt(v.Bytes, 10), "", "")
+	}
+	for _, n := range v.Notes {
+		t.add("note", printable(n), "", "")
 	}
 	for _, o := range v.Opsets {
 		t.add("opset", printable(o.Domain), strconv.FormatInt(o.Version, 10), "")

@@ -27,10 +27,10 @@ func openFile(path string) (*modelFile, error) {
 	if err == nil {
 		return &modelFile{path: path, checkpoint: c}, nil
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	info, statErr := os.Stat(path)
+	if errors.Is(statErr, fs.ErrNotExist) {
 		return nil, inputf("%q: no such file", path).hint("%s", nearby(path))
 	}
-	info, statErr := os.Stat(path)
 	if statErr != nil || !info.Mode().IsRegular() {
 		return nil, (&failure{code: exitInput, err: err}).hint("%s", nearby(path))
 	}

@@ -11,7 +11,7 @@ import (
 // Error says why a file was refused: where, what was found there, what would have been allowed. Every error that Open and
 // Tensor return is one.
 type Error struct {
-	File string // as given to Open
+	File string // as given to Open, or the file in a directory, or the shard of an index
 	// Place is where in the file: `record "archive/data.pkl", byte 123`, `header, byte 17`. Bytes count from the start of
 	// the record or header.
 	Place string
@@ -44,13 +44,15 @@ func (e *Error) Error() string {
 // Unwrap gives the operating system's error when there is one.
 func (e *Error) Unwrap() error { return e.cause }
 
-// inFile puts the file's name on an error from a layer that does not know it.
+// inFile puts the file's name on an error that has none.
 func inFile(err error, path string) error {
 	var e *Error
 	if !errors.As(err, &e) {
 		e = &Error{Found: err.Error(), cause: err}
 	}
-	e.File = path
+	if e.File == "" {
+		e.File = path
+	}
 	return e
 }
 

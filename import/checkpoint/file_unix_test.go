@@ -16,3 +16,14 @@ func TestOpen_fifo(t *testing.T) {
 	}
 	refused(t, path, "a named pipe", "a regular file")
 }
+
+// TestShards_fifo: X6, the same for a shard.
+func TestShards_fifo(t *testing.T) {
+	files := sharded()
+	delete(files, secondShard)
+	dir := directory(t, files)
+	if err := syscall.Mkfifo(filepath.Join(dir, secondShard), 0o666); err != nil {
+		t.Skip(err)
+	}
+	refusedDirectory(t, dir, secondShard, "a named pipe", "a regular file")
+}

@@ -284,3 +284,45 @@ func FuzzLegacy(f *testing.F) {
 		}
 	})
 }
+
+// FuzzShardIndex: an index that is accepted means what encoding/json understands, and names only plain files.
+func FuzzShardIndex(f *testing.F) {
+	f.Add(sharded()[indexName])
+	for _, c := range refusedShards() {
+		text := c.files[indexName]
+		if c.index != "" {
+			text = indexOf(c.index)
+		}
+		if len(text) < fuzzSeedSize {
+			f.Add(text)
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		x, _, err := readIndex(sourceOf([]byte(text)), defaultLimits())
+		var e *Error
+		if err != nil {
+			if !errors.As(err, &e) || e.Found == "" || strings.ContainsAny(err.Error(), "\n\x00") {
+				t.Fatalf("%T %q", err, err)
+			}
+			return
+		}
+		var want struct {
+			Map map[string]string `json:"weight_map"`
+		}
+		if err := json.Unmarshal([]byte(text), &want); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, m := range x.entries {
+			got[m.name] = x.shards[m.shard]
+		}
+		if diff := cmp.Diff(want.Map, got); diff != "" {
+			t.Fatalf("(-encoding/json +got):\n%s", diff)
+		}
+		for _, name := range x.shards {
+			if filepath.Base(name) != name || checkShardName(name) != nil {
+				t.Fatalf("the shard %q", name)
+			}
+		}
+	})
+}

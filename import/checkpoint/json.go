@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -8,38 +9,40 @@ import (
 	"unicode/utf8"
 )
 
-// jsonText walks JSON (RFC 8259) token by token, for a caller that knows what must come next. It never recurses and never
-// guesses: encoding/json would fold the case of keys, let the last of two equal keys win and turn bad UTF-8 into U+FFFD.
+// jsonText walks JSON (RFC 8259) token by token, for a caller that knows what must come next. It never recurses deeper
+// than it is told and never guesses: encoding/json would fold the case of keys, let the last of two equal keys win and turn bad UTF-8 into U+FFFD.
 type jsonText struct {
-	s   string // valid UTF-8
-	pos int
+	what string // for errors: header or index
+	s    string // valid UTF-8
+	pos  int
 }
 
 // newJSON checks the encoding once, for every string at once.
-func newJSON(s string) (*jsonText, error) {
+func newJSON(what, s string) (*jsonText, error) {
+	j := &jsonText{what: what, s: s}
 	if utf8.ValidString(s) {
-		return &jsonText{s: s}, nil
+		return j, nil
 	}
 	bad := 0
 	for {
 		r, n := utf8.DecodeRuneInString(s[bad:])
 		if r == utf8.RuneError && n == 1 {
-			return nil, &Error{Place: headerPlace(bad), Found: fmt.Sprintf("byte %#02x", s[bad]), Allowed: "UTF-8"}
+			return nil, &Error{Place: j.place(bad), Found: fmt.Sprintf("byte %#02x", s[bad]), Allowed: "UTF-8"}
 		}
 		bad += n
 	}
 }
 
-func headerPlace(pos int) string { return fmt.Sprintf("header, byte %d", pos) }
+func (j *jsonText) place(pos int) string { return fmt.Sprintf("%s, byte %d", j.what, pos) }
 
 // unexpected reports the token at the current position.
 func (j *jsonText) unexpected(allowed string) error {
-	found := "the end of the header"
+	found := "the end of the " + j.what
 	if j.pos < len(j.s) {
 		_, n := utf8.DecodeRuneInString(j.s[j.pos:])
 		found = quote(j.s[j.pos : j.pos+n])
 	}
-	return &Error{Place: headerPlace(j.pos), Found: found, Allowed: allowed}
+	return &Error{Place: j.place(j.pos), Found: found, Allowed: allowed}
 }
 
 func (j *jsonText) space() {
@@ -95,6 +98,66 @@ func (j *jsonText) members(member func(key string, pos int) error) error {
 	}
 }
 
+// twice says that a key is there a second time.
+func (j *jsonText) twice(key string, first, second int) error {
+	return &Error{Place: j.place(second), Name: "key " + quote(key),
+		Found:   fmt.Sprintf("a second one, the first is at byte %d", first),
+		Allowed: "unique keys"}
+}
+
+// end makes sure that nothing follows.
+func (j *jsonText) end() error {
+	if j.space(); j.pos < len(j.s) {
+		return j.unexpected("nothing after the " + j.what + "'s object")
+	}
+	return nil
+}
+
+// skip passes over a value of any kind that nobody will look at: well-formed, nested at most depth deep.
+func (j *jsonText) skip(depth int) error {
+	j.space()
+	switch {
+	case depth == 0:
+		return &Error{Place: j.place(j.pos), Found: "values nested too deep", Allowed: "fewer levels"}
+	case strings.HasPrefix(j.s[j.pos:], "{"):
+		return j.members(func(string, int) error { return j.skip(depth - 1) })
+	case strings.HasPrefix(j.s[j.pos:], "["):
+		return j.skipArray(depth)
+	case strings.HasPrefix(j.s[j.pos:], `"`):
+		_, err := j.str("a string")
+		return err
+	}
+	for _, word := range []string{"true", "false", "null"} {
+		if strings.HasPrefix(j.s[j.pos:], word) {
+			j.pos += len(word)
+			return nil
+		}
+	}
+	start := j.pos
+	for j.pos < len(j.s) && strings.IndexByte("0123456789+-.eE", j.s[j.pos]) >= 0 {
+		j.pos++
+	}
+	if !json.Valid([]byte(j.s[start:j.pos])) {
+		j.pos = start
+		return j.unexpected("a value")
+	}
+	return nil
+}
+
+func (j *jsonText) skipArray(depth int) error {
+	if err := j.expect('[', "an array"); err != nil || j.take(']') {
+		return err
+	}
+	for {
+		if err := j.skip(depth - 1); err != nil || j.take(']') {
+			return err
+		}
+		if err := j.expect(',', "a comma or the end of the array"); err != nil {
+			return err
+		}
+	}
+}
+
 // numbers reads an array of unsigned integers of at most most elements into dst.
 func (j *jsonText) numbers(dst []int, most int) ([]int, error) {
 	if err := j.expect('[', "an array of numbers"); err != nil {
@@ -105,7 +168,7 @@ func (j *jsonText) numbers(dst []int, most int) ([]int, error) {
 	}
 	for {
 		if len(dst) == most {
-			return nil, &Error{Place: headerPlace(j.pos), Found: fmt.Sprintf("more than %d numbers", most),
+			return nil, &Error{Place: j.place(j.pos), Found: fmt.Sprintf("more than %d numbers", most),
 				Allowed: fmt.Sprintf("at most %d", most)}
 		}
 		n, err := j.number()
@@ -137,10 +200,10 @@ func (j *jsonText) number() (int, error) {
 	n := uint64(0)
 	for i, c := range []byte(text) {
 		if c < '0' || c > '9' || (i == 1 && text[0] == '0') {
-			return 0, &Error{Place: headerPlace(start), Found: "the number " + quote(text), Allowed: allowed}
+			return 0, &Error{Place: j.place(start), Found: "the number " + quote(text), Allowed: allowed}
 		}
 		if n = n*10 + uint64(c-'0'); n > math.MaxInt || i > 18 {
-			return 0, &Error{Place: headerPlace(start), Found: "the number " + quote(text),
+			return 0, &Error{Place: j.place(start), Found: "the number " + quote(text),
 				Allowed: fmt.Sprintf("at most %d", math.MaxInt)}
 		}
 	}
@@ -219,7 +282,7 @@ func (j *jsonText) escape() (rune, error) {
 	}
 	if !ok {
 		j.pos = start
-		return 0, &Error{Place: headerPlace(start), Found: "the escape " + quote(j.s[start:min(len(j.s), start+12)]),
+		return 0, &Error{Place: j.place(start), Found: "the escape " + quote(j.s[start:min(len(j.s), start+12)]),
 			Allowed: `\uXXXX, surrogates in pairs, or one of \" \\ \/ \b \f \n \r \t`}
 	}
 	return r, nil

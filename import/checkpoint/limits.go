@@ -11,6 +11,8 @@ const (
 // limits bound what a file may ask for. They are a value, not constants, so that tests can lower them.
 type limits struct {
 	header    int64 // bytes of a safetensors header; the format's own maximum
+	index     int64 // bytes of an index of shards
+	shards    int   // each is an open file
 	pickle    int64 // bytes of one pickle
 	ops       int   // opcodes of one pickle
 	stack     int   // values on the machine's stack
@@ -34,6 +36,8 @@ type limits struct {
 func defaultLimits() limits {
 	return limits{
 		header:    100_000_000,
+		index:     64 * mib,
+		shards:    1000,
 		pickle:    256 * mib,
 		ops:       50_000_000,
 		stack:     1_000_000,

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
@@ -26,10 +28,14 @@ type File struct {
 	files []*dataFile // one, or the shards in the order of the index
 	index
 	order []int32 // of tensors, by name
+
+	notes    []string
+	indexSum string // SHA-256 of the index of the shards; empty when there is none
 }
 
 // dataFile is one file with tensors in it.
 type dataFile struct {
+	name   string // of a shard, in the index
 	path   string
 	src    source
 	closer io.Closer
@@ -70,18 +76,46 @@ type Info struct {
 	Shape []int
 }
 
-// Open reads and checks a checkpoint's index. Every error is an *Error.
+// Open reads and checks a checkpoint's index. The path is that of a file, of an index of shards (*.index.json), or of a
+// directory with model.safetensors or pytorch_model.bin, or the index of their shards, in it (see weightsIn). Every
+// error is an *Error.
 func Open(path string) (*File, error) {
+	return open(path, defaultLimits())
+}
+
+func open(path string, lim limits) (*File, error) {
+	var notes []string
+	if stat, err := os.Stat(path); err == nil && stat.IsDir() {
+		name, note, err := weightsIn(path)
+		if err != nil {
+			return nil, inFile(err, path)
+		}
+		path, notes = filepath.Join(path, name), note
+	}
+	f, err := openOne(path, lim)
+	if err != nil {
+		return nil, inFile(err, path)
+	}
+	f.path, f.notes = path, append(notes, f.notes...)
+	return f, nil
+}
+
+// openOne opens a file of tensors or an index of such files.
+func openOne(path string, lim limits) (*File, error) {
 	f, size, err := openRegular(path)
 	if err != nil {
-		return nil, inFile(err, path)
+		return nil, err
 	}
-	c, err := newFile(source{r: f, size: size}, defaultLimits())
+	src := source{r: f, size: size}
+	if looksLikeIndex(src) {
+		defer f.Close()
+		return openShards(path, src, lim)
+	}
+	c, err := newFile(src, lim)
 	if err != nil {
 		f.Close()
-		return nil, inFile(err, path)
+		return nil, err
 	}
-	c.path = path
 	c.files[0].path, c.files[0].closer = path, f
 	return c, nil
 }
@@ -92,17 +126,24 @@ func openRegular(path string) (*os.File, int64, error) {
 	if err != nil {
 		return nil, 0, systemError(err)
 	}
-	stat, err := f.Stat()
-	if err == nil && !stat.Mode().IsRegular() {
-		err = &Error{Found: "a " + fileType(stat.Mode()), Allowed: "a regular file"}
-	} else if err != nil {
-		err = systemError(err)
-	}
+	stat, err := regular(f)
 	if err != nil {
 		f.Close()
 		return nil, 0, err
 	}
 	return f, stat.Size(), nil
+}
+
+// regular refuses what is open but no regular file.
+func regular(f *os.File) (os.FileInfo, error) {
+	stat, err := f.Stat()
+	if err != nil {
+		return nil, systemError(err)
+	}
+	if !stat.Mode().IsRegular() {
+		return nil, &Error{Found: "a " + fileType(stat.Mode()), Allowed: "a regular file"}
+	}
+	return stat, nil
 }
 
 // systemError keeps the operating system's error, and shows it without the path that *Error shows already.
@@ -160,7 +201,29 @@ func newFile(src source, lim limits) (*File, error) {
 // Kind is the file's format.
 func (f *File) Kind() Kind { return f.kind }
 
-// Names lists the tensors in the order of the file.
+// Path is the file that was opened, which is not what Open was given if that is a directory: then it is the weights or
+// the index in it.
+func (f *File) Path() string { return f.path }
+
+// Dir is the directory of the weights, in which a config.json may describe the model.
+func (f *File) Dir() string { return filepath.Dir(f.path) }
+
+// Notes says what was chosen or left out on the way, one sentence each.
+func (f *File) Notes() []string { return slices.Clone(f.notes) }
+
+// Shards lists the names of the files that hold the tensors, as the index first mentions them; nil for a single file.
+func (f *File) Shards() []string {
+	if f.indexSum == "" {
+		return nil
+	}
+	names := make([]string, len(f.files))
+	for i, d := range f.files {
+		names[i] = d.name
+	}
+	return names
+}
+
+// Names lists the tensors in the order of the file, or of the index of the shards.
 func (f *File) Names() []string {
 	names := make([]string, len(f.tensors))
 	for i := range f.tensors {
@@ -200,7 +263,8 @@ func (f *File) Tensor(name string) (*tensor.Tensor, error) {
 }
 
 // Metadata gives the texts a file carries beside its tensors: the __metadata__ of safetensors; of a pickle the numbers,
-// booleans and short strings in it, named like tensors ("hyper_parameters/name"), the first few thousand of them.
+// booleans and short strings in it, named like tensors ("hyper_parameters/name"), the first few thousand of them. Of shards
+// it is what none of them contradicts.
 func (f *File) Metadata() map[string]string {
 	out := make(map[string]string, len(f.metadata))
 	for _, p := range f.metadata {

@@ -66,7 +66,7 @@ func readSafetensors(src source, lim limits, b *budget) (*index, error) {
 	if err != nil {
 		return nil, at(err, "header")
 	}
-	json, err := newJSON(text)
+	json, err := newJSON("header", text)
 	if err != nil {
 		return nil, err
 	}
@@ -115,26 +115,20 @@ func (h *headerReader) read() error {
 	if err := h.json.members(h.member); err != nil {
 		return err
 	}
-	if h.json.space(); h.json.pos < len(h.json.s) {
-		return h.json.unexpected("nothing after the header's object")
+	if err := h.json.end(); err != nil {
+		return err
 	}
 	order := sortedBy(h.tensors, tensorName)
 	if i, j, dup := duplicate(h.tensors, order, tensorName); dup {
-		return h.twice(h.tensors[j].name, int(h.keyPos[i]), int(h.keyPos[j]))
+		return h.json.twice(h.tensors[j].name, int(h.keyPos[i]), int(h.keyPos[j]))
 	}
 	return nil
-}
-
-func (h *headerReader) twice(key string, first, second int) error {
-	return &Error{Place: headerPlace(second), Name: "key " + quote(key),
-		Found:   fmt.Sprintf("a second one, the first is at byte %d", first),
-		Allowed: "unique keys"}
 }
 
 func (h *headerReader) member(key string, pos int) error {
 	if key == metadataKey {
 		if h.metaPos >= 0 {
-			return h.twice(key, h.metaPos, pos)
+			return h.json.twice(key, h.metaPos, pos)
 		}
 		h.metaPos = pos
 		if err := h.readMetadata(); err != nil {
@@ -160,7 +154,7 @@ func (h *headerReader) readMetadata() error {
 		return err
 	}
 	if err := h.budget.charge(int64(n) * pairBytes); err != nil {
-		return at(err, headerPlace(start))
+		return at(err, h.json.place(start))
 	}
 	h.json.pos = start
 	h.metadata = make([]pair, 0, n)
@@ -174,7 +168,7 @@ func (h *headerReader) readMetadata() error {
 		return err
 	}
 	if i, j, dup := duplicate(h.metadata, sortedBy(h.metadata, pairKey), pairKey); dup {
-		return h.twice(h.metadata[j].key, int(positions[i]), int(positions[j]))
+		return h.json.twice(h.metadata[j].key, int(positions[i]), int(positions[j]))
 	}
 	return nil
 }
@@ -191,7 +185,7 @@ type fields struct {
 // readTensor reads the description of one tensor: exactly the three fields, each once.
 func (h *headerReader) readTensor(name string, pos int) error {
 	if len(name) > h.lim.nameBytes {
-		return &Error{Place: headerPlace(pos), Found: fmt.Sprintf("a name of %d bytes", len(name)),
+		return &Error{Place: h.json.place(pos), Found: fmt.Sprintf("a name of %d bytes", len(name)),
 			Allowed: fmt.Sprintf("at most %d", h.lim.nameBytes)}
 	}
 	f := &h.fields
@@ -200,12 +194,12 @@ func (h *headerReader) readTensor(name string, pos int) error {
 		return err
 	}
 	if f.dtype == tensor.Invalid || f.shape == nil || len(f.offsets) != 2 {
-		return &Error{Place: headerPlace(pos),
+		return &Error{Place: h.json.place(pos),
 			Found:   fmt.Sprintf("a tensor without its dtype, shape or two data_offsets (%d)", len(f.offsets)),
 			Allowed: "all three fields"}
 	}
 	if err := h.addTensor(name, pos); err != nil {
-		return at(err, headerPlace(pos))
+		return at(err, h.json.place(pos))
 	}
 	return nil
 }
@@ -223,10 +217,10 @@ func (h *headerReader) field(key string, pos int) (err error) {
 		seen = f.offsets != nil
 		f.offsets, err = h.json.numbers(f.ends[:0], len(f.ends))
 	default:
-		return &Error{Place: headerPlace(pos), Found: "the field " + quote(key), Allowed: "dtype, shape, data_offsets"}
+		return &Error{Place: h.json.place(pos), Found: "the field " + quote(key), Allowed: "dtype, shape, data_offsets"}
 	}
 	if err == nil && seen {
-		return &Error{Place: headerPlace(pos), Found: "a second " + key, Allowed: "each field once"}
+		return &Error{Place: h.json.place(pos), Found: "a second " + key, Allowed: "each field once"}
 	}
 	return err
 }
@@ -246,7 +240,7 @@ func (h *headerReader) readType() (tensor.DType, error) {
 	for _, t := range h.types {
 		names = append(names, t.name)
 	}
-	return tensor.Invalid, &Error{Place: headerPlace(pos), Found: "dtype " + quote(text),
+	return tensor.Invalid, &Error{Place: h.json.place(pos), Found: "dtype " + quote(text),
 		Allowed: strings.Join(names, ", ")}
 }
 
@@ -298,7 +292,7 @@ func (h *headerReader) checkLayout() error {
 			if t.view.start < pos {
 				what = "an overlap"
 			}
-			return &Error{Place: headerPlace(int(h.keyPos[i])), Name: "tensor " + quote(t.name),
+			return &Error{Place: h.json.place(int(h.keyPos[i])), Name: "tensor " + quote(t.name),
 				Found:   fmt.Sprintf("%s: it begins at %d, %s ends at %d", what, t.view.start, before, pos),
 				Allowed: "tensors one after another without holes or overlaps"}
 		}

@@ -77,6 +77,13 @@ func looksLikeSafetensors(head string) bool {
 	return strings.HasPrefix(rest, "{") || le64(head, 0) <= math.MaxUint32
 }
 
+// looksLikeIndex knows JSON text by its opening brace: no file of tensors begins like that. The first 8 bytes of a
+// safetensors file are the length of its header, and a length that begins with a brace has zero bytes behind.
+func looksLikeIndex(src source) bool {
+	head, err := src.readString(0, min(src.size, 16))
+	return err == nil && strings.HasPrefix(strings.TrimLeft(head, " \t\r\n"), "{") && !strings.ContainsRune(head, 0)
+}
+
 func unknown(src source, head string, lim limits) error {
 	e := &Error{Place: "byte 0", Found: "bytes " + hexBytes(head) + ", no known format",
 		Allowed: fmt.Sprintf("a PyTorch zip, or safetensors: 8 bytes for a header length of at most %d, then {",
