@@ -99,7 +99,7 @@ func TestErrors(t *testing.T) {
 		{"a bare tensor", []string{"_empty_ 3 3"}, []string{"no AFT layer"}},
 		{"RWKV", []string{"blocks.0.att.time_decay 4", "blocks.0.att.key.weight 4 4"}, []string{"RWKV", "blocks.0.att.time_decay"}},
 		{"a language model", concat([]string{"token_emb.weight 9 6"}, prefixed("blocks.0.aft.", full), []string{"norm.weight 6"}),
-			[]string{"more than AFT layers", `"token_emb.weight"`, `"norm.weight"`, "whole models"}},
+			[]string{"layers are named as rish, what stands around them as su"}},
 		{"25 strays", concat(many, prefixed("aft.", full)), []string{`"extra19.weight"`, "and 5 more"}},
 		{"a stray in the layer", concat(full, []string{"scale 6"}), []string{`layer (rish)`, `no part of such a layer: "scale"`}},
 		{"a stray beside a nested layer", concat(prefixed("model/aft.", full), []string{"model/head.weight 2 6"}), []string{`"model/head.weight"`}},

@@ -32,10 +32,12 @@ type Facts struct {
 	Pads    *[2]int `json:"pads"`
 }
 
-// Config is what a config.json, or the config inside a checkpoint, says: for every layer, and for single layers.
+// Config is what a config.json, or the config inside a checkpoint, says: for every layer, for single layers, and for the
+// whole model.
 type Config struct {
 	Facts
 	Layers []Facts
+	Global Global
 }
 
 func (c *Config) at(layer int) []Facts {
@@ -49,7 +51,8 @@ func (c *Config) at(layer int) []Facts {
 }
 
 // ParseConfig reads a config.json: an object with any of the keys variant, causal, window, heads, grid, gate, pad_left and
-// pads, and "layers", a list of such objects, for stacks whose layers differ. Other keys are other programs' business.
+// pads, and "layers", a list of such objects, for stacks whose layers differ; for whole models also eps (or layer_norm_eps),
+// image_size, mean and std (or image_mean, image_std), labels or id2label. Other keys are other programs' business.
 func ParseConfig(data []byte) (*Config, error) {
 	var c Config
 	if err := json.Unmarshal(data, &c.Facts); err != nil {
@@ -71,7 +74,9 @@ func ParseConfig(data []byte) (*Config, error) {
 			return nil, fmt.Errorf("key %q: %w", "layers", err)
 		}
 	}
-	return &c, nil
+	var err error
+	c.Global, err = parseGlobal(data)
+	return &c, err
 }
 
 func jsonName(e *json.UnmarshalTypeError) string {
@@ -104,11 +109,15 @@ func MetadataConfig(metadata map[string]string) (*Config, error) {
 			}
 			facts, path = &c.Layers[n], path[2:]
 		}
-		if err := facts.set(path, text); err != nil {
+		err := facts.set(path, text)
+		if err == nil && facts == &c.Facts && len(path) > 0 {
+			err = c.Global.set(path, text)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("config, key %s: is %s, want %w", quote(key), quote(text), err)
 		}
 	}
-	return c, nil
+	return c, c.Global.check()
 }
 
 // set stores one scalar; keys that are no fact are ignored. The error says what the value should be.

@@ -32,7 +32,7 @@ type Result struct {
 	Notes   []string     // what was assumed, and what was left unread
 }
 
-// Recognise reads the layers of a file, in the order of their numbers. Errors are *FlagError where the command line has to
+// Recognise reads the layers of a file, in the order of their numbers, and what stands around them. Errors are *FlagError where the command line has to
 // decide, *Error where the file is wrong, and whatever the Source returns.
 func Recognise(in Input) (*Result, error) {
 	scope, err := findLayers(in.File, in.Source.Names(), dialects())
@@ -61,6 +61,11 @@ func Recognise(in Input) (*Result, error) {
 			return nil, r.fail(r.place, err.Error(), "")
 		}
 		res.Model.Blocks = append(res.Model.Blocks, reference.Block{Layer: layer})
+	}
+	if scope.around != nil {
+		if err := newSurrounder(in, scope.around, s, res).surround(res.Model); err != nil {
+			return nil, err
+		}
 	}
 	if unused := s.unused(); len(unused) > 0 {
 		return nil, &FlagError{File: in.File, Given: unused, Reason: noEffect(unused)}

@@ -10,8 +10,9 @@ import (
 
 // scope is where in a file its layers stand, and what stands there.
 type scope struct {
-	layers []found  // in order
-	beside []string // containers next to the layers' own that were not read
+	layers []found       // in order
+	around *surroundings // of the layers; nil: nothing
+	beside []string      // containers next to the layers' own that were not read
 }
 
 // found is one layer: the dialect, and the names of its tensors after the prefix.
@@ -35,7 +36,10 @@ func findLayers(file string, names []string, rows []dialect) (*scope, error) {
 		err.File = file
 		return nil, err
 	}
-	s := &scope{}
+	s := &scope{around: findSurroundings(names, ordered)}
+	if s.around != nil {
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return s.around.names[name] })
+	}
 	within, besides, err := distribute(names, ordered, root)
 	if err != nil {
 		err.File = file
@@ -55,6 +59,10 @@ func findLayers(file string, names []string, rows []dialect) (*scope, error) {
 			return nil, &Error{File: file, Found: fmt.Sprintf("layers under %s are named as %s, those under %s as %s",
 				quote(first.prefix), first.dialect.name, quote(l.prefix), l.dialect.name), Allowed: "one naming for all layers"}
 		}
+	}
+	if first := s.layers[0].dialect.name; s.around != nil && s.around.dialect != first {
+		return nil, &Error{File: file, Found: fmt.Sprintf("layers are named as %s, what stands around them as %s", first, s.around.dialect),
+			Allowed: "one naming for the whole model"}
 	}
 	return s, nil
 }
@@ -79,7 +87,7 @@ func distribute(names, prefixes []string, root string) (within [][]string, besid
 	}
 	if len(strays) > 0 {
 		return nil, nil, &Error{Found: "holds more than AFT layers: " + quoteList(strays),
-			Allowed: "a layer or a stack of layers; whole models are not read"}
+			Allowed: "a layer, a stack of layers or a whole model in a naming that is known"}
 	}
 	return within, besides, nil
 }

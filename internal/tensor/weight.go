@@ -179,3 +179,12 @@ func yieldArray(a Array, yield func(*Tensor) error) error {
 	}
 	return nil
 }
+
+// Reshaped is the same elements under another shape of as many elements.
+func (w Weight) Reshaped(shape []int) Weight {
+	if w.held != nil {
+		return Hold(Array{Shape: shape, Data: w.held.Data})
+	}
+	w.shape = append([]int{}, shape...)
+	return w
+}
