@@ -113,7 +113,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(err).hint("see %q", cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(a.exportCommand(), a.verifyCommand(), a.runCommand(), a.inspectCommand(), a.opsCommand(),
+	root.AddCommand(a.newCommand(), a.exportCommand(), a.verifyCommand(), a.runCommand(), a.inspectCommand(), a.opsCommand(),
 		a.doctorCommand(), a.runtimeCommand())
 	root.AddCommand(helpTopics()...)
 	return root

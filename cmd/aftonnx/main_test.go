@@ -169,6 +169,20 @@ func TestExport_interrupted(t *testing.T) {
 	}
 }
 
+// A cancelled new leaves nothing either.
+func TestNew_interrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	dir := t.TempDir()
+	code, _, messages := invoke(ctx, "new", "--preset", "imagenet-full-tiny", "-o", filepath.Join(dir, "m.safetensors"))
+	if code != exitInterrupted || !strings.Contains(messages, "interrupted") {
+		t.Errorf("exit code %d, messages %q", code, messages)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) > 0 {
+		t.Errorf("left %v", entries)
+	}
+}
+
 // SIGINT ends a long verification with 130.
 func TestVerify_signal(t *testing.T) {
 	if testing.Short() {
@@ -255,6 +269,7 @@ func TestResults_unwritable(t *testing.T) {
 	full := &fs.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.ENOSPC}
 	for _, args := range [][]string{
 		{"inspect", "../../testdata/full.bin"}, {"inspect", "--json", "../../testdata/full.bin"}, {"ops"}, {"ops", "AFTFull"},
+		{"new", "--list"},
 		{"verify", "--engine", "native", "../../testdata/full.bin"}, {"doctor", "--json"},
 		{"export", "../../testdata/full.bin", "--verify", "off", "-o", filepath.Join(t.TempDir(), "m.onnx")}, {"--version"}, {"--help"},
 	} {

@@ -57,6 +57,7 @@ func TestDirections(t *testing.T) {
 		allowed   func(to string) bool
 	}{
 		{"reference", "imports only internal", under("internal")},
+		{"preset", "imports only internal", under("internal")},
 		{"ops", "imports only internal", under("internal")},
 		{"ops/optest", "imports ops, reference and internal", under("internal", "ops", "reference")},
 		{"ops/kernel", "imports ops and internal", under("internal", "ops")},
