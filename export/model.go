@@ -1,11 +1,12 @@
 package export
 
 import (
+	"bytes"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
+	"github.com/aftonnx/aftonnx/internal/modelfile"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
@@ -14,68 +15,69 @@ import (
 )
 
 // Model is the ONNX model of m, its weights in memory; package wiring says what its inputs, values and weights are called.
-//
-// A finite weight that the element type cannot hold is an error, not an infinity.
 func Model(m *reference.Model, o Options) (*onnxpb.ModelProto, error) {
-	o, err := o.complete()
+	data, err := Encode(m, o)
 	if err != nil {
 		return nil, err
 	}
+	return onnxpb.Decode(data)
+}
+
+// Encode is the bytes of Model's model: what goes into an .onnx file.
+//
+// A finite weight that the element type cannot hold is an error, not an infinity.
+func Encode(m *reference.Model, o Options) ([]byte, error) {
 	p, weights, err := o.graph(m)
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range weights {
-		t, err := round(w, o.DType)
-		if err != nil {
-			return nil, err
-		}
-		p.Graph.Initializer = append(p.Graph.Initializer, t)
-	}
-	p.MetadataProps = o.metadata(m, WeightsDigest(p.Graph))
-	return p, nil
+	var b bytes.Buffer
+	err = onnxpb.Write(&b, p, weights, onnxpb.WriteOptions{DigestKey: WeightsKey})
+	return b.Bytes(), err
 }
 
-// graph is the model without metadata and without the data of its weights.
-func (o Options) graph(m *reference.Model) (*onnxpb.ModelProto, []wiring.Weight, error) {
+// Staged is a model that was written, but not published yet: Commit does that, Discard takes it back.
+type Staged struct {
+	*modelfile.File
+	Proto *onnxpb.ModelProto // without its weights
+}
+
+// Stage writes the model beside path, with its weights where files says. No more than a piece of a weight is in memory, or
+// one weight where it is computed from others.
+func Stage(path string, m *reference.Model, o Options, files FileOptions) (*Staged, error) {
+	p, weights, err := o.graph(m)
+	if err != nil {
+		return nil, err
+	}
+	files.DigestKey = WeightsKey
+	f, err := modelfile.Stage(path, p, weights, files)
+	if err != nil {
+		return nil, err
+	}
+	return &Staged{f, p}, nil
+}
+
+// graph is the model without its weights, and these.
+func (o Options) graph(m *reference.Model) (*onnxpb.ModelProto, []onnxpb.Weight, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, nil, err
+	}
 	g, err := wiring.Build(m, wiring.Options{DType: o.DType, Opset: o.Opset, Mask: o.AttentionMask, Grid: o.Grid})
 	if err != nil {
 		return nil, nil, err
 	}
+	weights := make([]onnxpb.Weight, len(g.Weights))
+	for i, w := range g.Weights {
+		weights[i] = onnxpb.Weight{Name: w.Name, DType: o.DType, Value: w.Weight}
+	}
 	p := o.newModel(g.Proto)
+	p.MetadataProps = o.metadata(m)
 	bodies, err := o.bodies(m)
 	if err != nil {
 		return nil, nil, err
 	}
-	return p, g.Weights, o.addBodies(p, bodies)
-}
-
-// round stores a weight in the model's type.
-func round(w wiring.Weight, dtype tensor.DType) (*onnxpb.TensorProto, error) {
-	fail := func(err error) (*onnxpb.TensorProto, error) { return nil, fmt.Errorf("%q: %w", w.Name, err) }
-	a, err := w.Weight.Array()
-	if err != nil {
-		return fail(err)
-	}
-	t, err := a.Tensor(dtype)
-	if err != nil {
-		return fail(err)
-	}
-	for i, v := range a.Data {
-		if math.IsInf(t.At(i), 0) && !math.IsInf(v, 0) {
-			return fail(fmt.Errorf("element %v is %g, which %s cannot hold", tensor.Unravel(i, a.Shape), v, dtype))
-		}
-	}
-	return onnxpb.TensorToProto(w.Name, t), nil
-}
-
-// Encode is the bytes of Model's model: what goes into an .onnx file.
-func Encode(m *reference.Model, o Options) ([]byte, error) {
-	p, err := Model(m, o)
-	if err != nil {
-		return nil, err
-	}
-	return onnxpb.Encode(p)
+	return p, weights, o.addBodies(p, bodies)
 }
 
 // bodies are the functions of the operators in use, each written for what its nodes agree on.
@@ -120,14 +122,14 @@ func (o Options) agreement(m *reference.Model, def *ops.Def) (spec ops.BodySpec,
 }
 
 // metadata says where the model comes from and what its nodes do not, sorted by key.
-func (o Options) metadata(m *reference.Model, digest string) []*onnxpb.StringStringEntryProto {
+func (o Options) metadata(m *reference.Model) []*onnxpb.StringStringEntryProto {
 	variants := make([]string, len(m.Blocks))
 	for i := range m.Blocks {
 		variants[i] = string(m.Blocks[i].Variant)
 	}
-	math := ""
+	inside := ""
 	if o.DoublePortable {
-		math = tensor.Float64.String()
+		inside = tensor.Float64.String()
 	}
 	var pixels reference.Pixels
 	if m.Patches != nil {
@@ -144,12 +146,11 @@ func (o Options) metadata(m *reference.Model, digest string) []*onnxpb.StringStr
 		{"labels", strings.Join(m.Labels, "\n")},
 		{"layers", strconv.Itoa(len(variants))},
 		{"mean", numbers(pixels.Mean)},
-		{strings.TrimPrefix(PortableMathKey, metadataPrefix), math},
+		{strings.TrimPrefix(PortableMathKey, metadataPrefix), inside},
 		{"source_sha256", o.SourceSHA256},
 		{"std", numbers(pixels.Std)},
 		{"variant", strings.Join(variants, ",")},
 		{"version", o.Version},
-		{strings.TrimPrefix(WeightsKey, metadataPrefix), digest},
 	} {
 		if p[1] != "" {
 			props = append(props, &onnxpb.StringStringEntryProto{Key: metadataPrefix + p[0], Value: p[1]})

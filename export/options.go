@@ -3,6 +3,7 @@ package export
 import (
 	"fmt"
 
+	"github.com/aftonnx/aftonnx/internal/modelfile"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
@@ -40,6 +41,9 @@ type Options struct {
 	SourceSHA256   string // of the checkpoint, for the metadata; "" leaves it out
 	Version        string // producer_version
 }
+
+// FileOptions say how a model lies in files; the key of the digest is Stage's own.
+type FileOptions = modelfile.Options
 
 // complete fills in what the zero value stands for.
 func (o Options) complete() (Options, error) {

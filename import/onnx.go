@@ -3,6 +3,7 @@ package importer
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -37,16 +38,16 @@ func loadONNX(path string, o Options, src *Source) (*reference.Model, error) {
 	return FromONNX(path, p, src)
 }
 
-// FromONNX reads back what export wrote: the weights as they are stored, read from p when they are needed; everything else
-// from the graph, which must be, node by node, the one that export writes around these weights. It fills in the format, the
-// dialect and the type of src; path is for errors.
+// FromONNX reads back what export wrote: the weights as they are stored, read when they are needed, from p or from the
+// files beside path that it refers to; everything else from the graph, which must be, node by node, the one that export
+// writes around these weights. It fills in the format, the dialect and the type of src; path is also for errors.
 func FromONNX(path string, p *onnxpb.ModelProto, src *Source) (*reference.Model, error) {
 	if name := p.GetProducerName(); name != producer {
 		return nil, &Error{File: path, Found: "is an ONNX model made by " + strconv.Quote(name),
 			Allowed: "one that aftonnx exported, or a checkpoint"}
 	}
 	src.Format, src.Dialect, src.DType = "onnx", producer, tensor.Invalid
-	g, err := newGraph(p)
+	g, err := newGraph(p, filepath.Dir(path))
 	if err != nil {
 		return nil, onnxError(path, err)
 	}

@@ -21,12 +21,13 @@ type graph struct {
 	stored map[string]*onnxpb.TensorProto
 	makers map[string]*onnxpb.NodeProto // by the value they make
 	layers []*onnxpb.NodeProto          // of ai.aft
+	dir    string                       // of the model's file: where external data is
 	dtype  tensor.DType                 // of the weights
 	err    error                        // the first of reading weights
 }
 
-func newGraph(p *onnxpb.ModelProto) (*graph, error) {
-	g := &graph{proto: p, stored: map[string]*onnxpb.TensorProto{}, makers: map[string]*onnxpb.NodeProto{}}
+func newGraph(p *onnxpb.ModelProto, dir string) (*graph, error) {
+	g := &graph{proto: p, dir: dir, stored: map[string]*onnxpb.TensorProto{}, makers: map[string]*onnxpb.NodeProto{}}
 	for _, t := range p.GetGraph().GetInitializer() {
 		if g.stored[t.GetName()] != nil {
 			return nil, &Error{Place: "initializer " + strconv.Quote(t.GetName()), Found: "there are two of that name"}
@@ -302,15 +303,15 @@ func (g *graph) weight(name string) reference.Weight {
 	if p == nil {
 		return fail(&Error{Place: place, Found: "is missing"})
 	}
-	t, err := onnxpb.TensorFromProto(p)
+	w, err := onnxpb.InitializerWeight(p, g.dir)
 	if err != nil {
 		return fail(err)
 	}
 	if g.dtype == tensor.Invalid {
-		g.dtype = t.DType
+		g.dtype = w.DType()
 	}
-	if !t.DType.IsFloat() || t.DType != g.dtype {
-		return fail(&Error{Place: place, Found: "is " + t.DType.String(), Allowed: "one floating-point type for all weights"})
+	if !w.DType().IsFloat() || w.DType() != g.dtype {
+		return fail(&Error{Place: place, Found: "is " + w.DType().String(), Allowed: "one floating-point type for all weights"})
 	}
-	return tensor.Typed(t)
+	return w
 }
