@@ -36,6 +36,14 @@ func Encode(m *reference.Model, o Options) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// ModelError says that a model cannot be written as the options want it, whatever the output.
+type ModelError struct{ Err error }
+
+func (e *ModelError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *ModelError) Unwrap() error { return e.Err }
+
 // Staged is a model that was written, but not published yet: Commit does that, Discard takes it back.
 type Staged struct {
 	*modelfile.File
@@ -44,10 +52,13 @@ type Staged struct {
 
 // Stage writes the model beside path, with its weights where files says. No more than a piece of a weight is in memory, or
 // one weight where it is computed from others.
+//
+// Errors: *ModelError; *onnxpb.Error for a weight that the type cannot hold, and what reading the weights gives; those of
+// writing files.
 func Stage(path string, m *reference.Model, o Options, files FileOptions) (*Staged, error) {
 	p, weights, err := o.graph(m)
 	if err != nil {
-		return nil, err
+		return nil, &ModelError{err}
 	}
 	files.DigestKey = WeightsKey
 	f, err := modelfile.Stage(path, p, weights, files)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,7 +16,8 @@ import (
 
 	"github.com/aftonnx/aftonnx/export"
 	importer "github.com/aftonnx/aftonnx/import"
-	"github.com/aftonnx/aftonnx/internal/atomicfile"
+	"github.com/aftonnx/aftonnx/import/checkpoint"
+	"github.com/aftonnx/aftonnx/internal/modelfile"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/verify"
 )
@@ -30,6 +30,7 @@ type exportCommandFlags struct {
 	verify  string
 	engines []string
 	seed    uint64
+	data    string
 	force   bool
 }
 
@@ -38,6 +39,7 @@ func (e *exportFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&e.flatten, "flatten", false, "standard operators only, no functions and no ai.aft")
 	f.StringVar(&e.portableMath, "portable-math", "float", "the function bodies compute in float or double inside")
 	f.IntVar(&e.opset, "opset", 0, "the version of the standard operators (0: 17)")
+	f.BoolVar(&e.mask, "attention-mask", false, "take attention_mask, which removes padding from what positions look at")
 }
 
 func (a *app) exportCommand() *cobra.Command {
@@ -60,6 +62,8 @@ What the checkpoint's names do not say, --variant, --causal, --window, --heads a
 	f.StringSliceVar(&o.engines, "engine", nil,
 		"engines to verify with, a comma-separated `LIST` of kernel, portable, native (default: all)")
 	f.Uint64Var(&o.seed, "seed", 0, "the seed of the inputs to verify with")
+	f.StringVar(&o.data, "external-data", string(modelfile.Auto),
+		"where weights go: auto (into the model up to 1 GiB), always or never beside it, or reuse (of a safetensors file)")
 	f.BoolVar(&o.force, "force", false, "replace an existing file that aftonnx did not write")
 	a.addJSON(f, exportSchema)
 	o.source.add(f)
@@ -74,6 +78,9 @@ func (a *app) export(cmd *cobra.Command, path string, o *exportCommandFlags) err
 	engines, err3 := parseEngines(o.engines)
 	if err := errors.Join(o.runtime.check(), err1, err2, err3); err != nil {
 		return err
+	}
+	if !slices.Contains(modelfile.Placements(), modelfile.Placement(o.data)) {
+		return usagef("--external-data %q: unknown, want auto, always, never or reuse", o.data)
 	}
 	if o.verify != "auto" && o.verify != "full" && o.verify != "off" {
 		return usagef("--verify %q: unknown, want auto, full or off", o.verify)
@@ -91,28 +98,19 @@ func (a *app) export(cmd *cobra.Command, path string, o *exportCommandFlags) err
 	if err != nil {
 		return err
 	}
+	defer from.Close()
 	for _, note := range from.Notes {
 		a.say("note: %s", note)
 	}
 	options.SourceSHA256 = from.SHA256
-	proto, err := export.Model(model, options)
+	a.step("writing " + target.path)
+	staged, err := export.Stage(target.path, model, options, export.FileOptions{
+		Force: target.replace, Placement: modelfile.Placement(o.data)})
 	if err != nil {
-		return inputf("%q: %w", path, err)
-	}
-	data, err := onnxpb.Encode(proto)
-	if err != nil {
-		return inputf("%q: %w", path, err)
-	}
-	staged, err := atomicfile.Stage(target.path, atomicfile.Options{Force: target.replace}, data)
-	if err != nil {
-		return outputError(err)
+		return stageError(path, err)
 	}
 	defer staged.Discard()
-	view := &exportView{
-		Schema: exportSchema, File: target.path, Bytes: len(data), Ops: summariseOps(proto), Opset: opsetOf(proto),
-	}
-	sum := sha256.Sum256(data)
-	view.SHA256 = hex.EncodeToString(sum[:])
+	view := newExportView(target.path, staged)
 	if o.verify != "off" {
 		v := verify.Options{
 			Engines: engines, Seed: o.seed, Threads: o.runtime.threads, Open: o.runtime.opener(a), Progress: a.step,
@@ -122,11 +120,26 @@ func (a *app) export(cmd *cobra.Command, path string, o *exportCommandFlags) err
 			return err
 		}
 	}
+	a.stepsDone()
 	return a.finishExport(staged, view)
 }
 
+// stageError tells a model that cannot be written as it was asked for from an output that cannot be written.
+func stageError(path string, err error) error {
+	var (
+		model      *export.ModelError
+		value      *onnxpb.Error
+		imported   *importer.Error
+		unreadable *checkpoint.Error
+	)
+	if errors.As(err, &model) || errors.As(err, &value) || errors.As(err, &imported) || errors.As(err, &unreadable) {
+		return inputf("%q: %w", path, err)
+	}
+	return outputError(err)
+}
+
 // verifyStaged judges the file that is about to be published. The report calls it by the name it will have.
-func (a *app) verifyStaged(staged *atomicfile.Staged, name string, v verify.Options) (*verify.Report, error) {
+func (a *app) verifyStaged(staged *export.Staged, name string, v verify.Options) (*verify.Report, error) {
 	report, err := verify.Model(a.ctx, staged.Path(), v)
 	a.stepsDone()
 	if err != nil {
@@ -138,7 +151,7 @@ func (a *app) verifyStaged(staged *atomicfile.Staged, name string, v verify.Opti
 
 // finishExport publishes the file if it passed. The file is in place before anything is printed: a reader of the output
 // that goes away changes nothing.
-func (a *app) finishExport(staged *atomicfile.Staged, view *exportView) error {
+func (a *app) finishExport(staged *export.Staged, view *exportView) error {
 	var judged error
 	if view.Report != nil {
 		judged = verdict(view.Report)
@@ -169,8 +182,8 @@ func (a *app) finishExport(staged *atomicfile.Staged, view *exportView) error {
 		return judged
 	}
 	if !a.json {
-		fmt.Fprintf(a.out, "%s: %d bytes, %s, opset %d, sha256 %s\n",
-			printable(view.File), view.Bytes, view.Ops, view.Opset, view.SHA256)
+		fmt.Fprintf(a.out, "%s: %d bytes%s, %s, opset %d, sha256 %s\n",
+			printable(view.File), view.Bytes, view.weights(), view.Ops, view.Opset, view.SHA256)
 	}
 	if view.Report == nil {
 		a.say("note: not verified (--verify off)")
@@ -205,14 +218,36 @@ const exportSchema = "aftonnx.export/1"
 
 // exportView is the JSON form of an export.
 type exportView struct {
-	Schema  string         `json:"schema"`
-	File    string         `json:"file"`
-	Written bool           `json:"written"`
-	Bytes   int            `json:"bytes"`
-	Ops     string         `json:"ops"` // AFT operators and how many
-	Opset   int64          `json:"opset"`
-	SHA256  string         `json:"sha256"`
-	Report  *verify.Report `json:"verify"` // null with --verify off
+	Schema    string         `json:"schema"`
+	File      string         `json:"file"`
+	Written   bool           `json:"written"`
+	Bytes     int64          `json:"bytes"`                // of the model, without its data file
+	Data      string         `json:"data,omitempty"`       // the file with the weights, in the model's folder
+	DataBytes int64          `json:"data_bytes,omitempty"` // of that file
+	Reused    int            `json:"reused,omitempty"`     // weights that stay in the file they were read from
+	Ops       string         `json:"ops"`                  // AFT operators and how many
+	Opset     int64          `json:"opset"`
+	SHA256    string         `json:"sha256"` // of the model
+	Report    *verify.Report `json:"verify"` // null with --verify off
+}
+
+func newExportView(path string, s *export.Staged) *exportView {
+	return &exportView{
+		Schema: exportSchema, File: path, Bytes: s.Bytes, Data: s.Data, DataBytes: s.DataBytes, Reused: s.Reused,
+		Ops: summariseOps(s.Proto), Opset: opsetOf(s.Proto), SHA256: hex.EncodeToString(s.SHA256[:]),
+	}
+}
+
+// weights says where the weights are that are not in the model.
+func (v *exportView) weights() string {
+	text := ""
+	if v.Data != "" {
+		text = fmt.Sprintf(", %d bytes of weights in %s", v.DataBytes, printable(v.Data))
+	}
+	if v.Reused > 0 {
+		text += fmt.Sprintf(", %d weights left where they were read from", v.Reused)
+	}
+	return text
 }
 
 // target is where an export goes.

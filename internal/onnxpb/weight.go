@@ -61,7 +61,8 @@ func (w *Weight) round(part *tensor.Tensor, start int) ([]byte, error) {
 		return part.Data, nil
 	}
 	overflow := func(i int) error {
-		return fmt.Errorf("element %v is %g, which %s cannot hold", tensor.Unravel(start+i, w.Value.Shape()), part.At(i), w.DType)
+		return &Error{Offset: -1, Found: fmt.Sprintf("element %v is %g, which %s cannot hold",
+			tensor.Unravel(start+i, w.Value.Shape()), part.At(i), w.DType)}
 	}
 	if part.DType == tensor.Float64 && w.DType == tensor.Float32 { // what is computed: without a switch for every element
 		data := make([]byte, 0, 4*part.Len())
