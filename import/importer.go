@@ -1,8 +1,6 @@
 package importer
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
@@ -29,7 +27,7 @@ type Source struct {
 	Path    string
 	Format  string       // "pytorch-zip", "pytorch-legacy", "safetensors" or "onnx"
 	Dialect string       // who names tensors like that
-	SHA256  string       // of the file, hexadecimal
+	SHA256  string       // of the file, or of all files of a checkpoint in shards; hexadecimal
 	DType   tensor.DType // the widest floating-point type among the weights
 	Notes   []string     // what was assumed, and what was left unread
 
@@ -44,21 +42,19 @@ func (s *Source) Close() error {
 	return s.file.Close()
 }
 
-// Load reads a model, but not its weights: those are read when they are needed, until the Source is closed.
+// Load reads a model, but not its weights: those are read when they are needed, until the Source is closed. The path is a
+// checkpoint's (a file, the index of its shards, or the directory that holds them) or that of an exported model.
 func Load(path string, o Options) (*reference.Model, *Source, error) {
-	head, sum, err := scan(path)
+	src := &Source{Path: path}
+	isModel, err := isONNX(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	src := &Source{Path: path, SHA256: sum}
-	if looksLikeONNX(head) {
-		m, err := loadONNX(path, o, src)
-		if err != nil {
-			return nil, nil, err
-		}
-		return m, src, nil
+	load := loadCheckpoint
+	if isModel {
+		load = loadONNX
 	}
-	m, err := loadCheckpoint(path, o, src)
+	m, err := load(path, o, src)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,7 +71,7 @@ func loadCheckpoint(path string, o Options, src *Source) (_ *reference.Model, er
 			file.Close()
 		}
 	}()
-	config, err := configBeside(path)
+	config, err := configBeside(file.Dir())
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +83,11 @@ func loadCheckpoint(path string, o Options, src *Source) (_ *reference.Model, er
 	if err != nil {
 		return nil, err
 	}
-	src.Format, src.Dialect, src.DType, src.Notes = string(file.Kind()), res.Dialect, res.DType, res.Notes
-	src.file = file
+	if src.SHA256, err = file.SHA256(); err != nil {
+		return nil, err
+	}
+	src.Format, src.Dialect, src.DType, src.file = string(file.Kind()), res.Dialect, res.DType, file
+	src.Notes = append(file.Notes(), res.Notes...)
 	return res.Model, nil
 }
 
@@ -97,43 +96,44 @@ const (
 	maxConfig = 1 << 20
 )
 
-// scan returns the first bytes of a file and the SHA-256 of all of it. What is no regular file is left to the checkpoint
-// reader to refuse: opening a FIFO here would wait for a writer.
-func scan(path string) (head []byte, sum string, err error) {
-	stat, err := os.Stat(path)
-	if err != nil || !stat.Mode().IsRegular() {
-		f, err := checkpoint.Open(path)
-		if err == nil {
-			f.Close()
-			err = &Error{File: path, Found: "changed while it was read"}
-		}
-		return nil, "", err
+// isONNX looks at the first bytes of a file. What is no regular file is left to the checkpoint reader: opening a FIFO here
+// would wait for a writer.
+func isONNX(path string) (bool, error) {
+	if stat, err := os.Stat(path); err != nil || !stat.Mode().IsRegular() {
+		return false, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, "", &Error{File: path, Found: err.Error(), Allowed: "a readable file"}
+		return false, &Error{File: path, Found: err.Error(), Allowed: "a readable file"}
 	}
 	defer f.Close()
-	hash := sha256.New()
-	head = make([]byte, headLen)
+	head := make([]byte, headLen)
 	n, err := io.ReadFull(f, head)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = nil
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return false, &Error{File: path, Found: err.Error(), Allowed: "a readable file"}
 	}
-	head = head[:n]
-	if err == nil {
-		hash.Write(head)
-		_, err = io.Copy(hash, f)
-	}
-	if err != nil {
-		return nil, "", &Error{File: path, Found: err.Error(), Allowed: "a readable file"}
-	}
-	return head, hex.EncodeToString(hash.Sum(nil)), nil
+	return looksLikeONNX(head[:n]), nil
 }
 
-// configBeside reads config.json in the file's folder; nil when there is none.
-func configBeside(path string) (*dialect.Config, error) {
-	name := filepath.Join(filepath.Dir(path), "config.json")
+// configBeside reads config.json in a folder, and what the preprocessor_config.json of the Hugging Face layout adds to it;
+// nil when there is no config.json.
+func configBeside(dir string) (*dialect.Config, error) {
+	config, err := readConfig(filepath.Join(dir, "config.json"))
+	if err != nil || config == nil {
+		return nil, err
+	}
+	images, err := readConfig(filepath.Join(dir, "preprocessor_config.json"))
+	if err != nil {
+		return nil, err
+	}
+	if images != nil {
+		config.Global = config.Global.Over(dialect.Global{Mean: images.Global.Mean, Std: images.Global.Std})
+	}
+	return config, nil
+}
+
+// readConfig reads one file; nil when it does not exist.
+func readConfig(name string) (*dialect.Config, error) {
 	stat, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

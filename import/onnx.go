@@ -1,6 +1,8 @@
 package importer
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -31,6 +33,8 @@ func loadONNX(path string, o Options, src *Source) (*reference.Model, error) {
 	if err != nil {
 		return nil, &Error{File: path, Found: err.Error(), Allowed: "a readable file"}
 	}
+	sum := sha256.Sum256(data)
+	src.SHA256 = hex.EncodeToString(sum[:])
 	p, err := onnxpb.Decode(data)
 	if err != nil {
 		return nil, onnxError(path, err)

@@ -151,8 +151,8 @@ func (g *Global) check() error {
 	return nil
 }
 
-// over fills what g leaves open from another config.
-func (g Global) over(other Global) Global {
+// Over fills what g leaves open from another config.
+func (g Global) Over(other Global) Global {
 	if g.Eps == nil {
 		g.Eps = other.Eps
 	}
@@ -178,7 +178,7 @@ func (s *settings) global() Global {
 		g = s.config.Global
 	}
 	if s.stored != nil {
-		g = g.over(s.stored.Global)
+		g = g.Over(s.stored.Global)
 	}
 	return g
 }
