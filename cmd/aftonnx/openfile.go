@@ -72,8 +72,12 @@ func nearby(path string) string {
 	}
 	var found []string
 	for _, e := range entries {
-		switch strings.ToLower(filepath.Ext(e.Name())) {
-		case ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx":
+		ext := strings.ToLower(filepath.Ext(e.Name()))
+		if strings.HasSuffix(e.Name(), ".index.json") {
+			ext = ".index.json"
+		}
+		switch ext {
+		case ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx", ".index.json":
 			if e.Type().IsRegular() && (name == "" || similar(name, e.Name())) {
 				found = append(found, shellQuote(filepath.Join(dir, e.Name())))
 			}

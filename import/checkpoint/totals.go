@@ -1,6 +1,7 @@
 package checkpoint
 
-// Totals are the sums over a checkpoint's tensors. What several names share (tied weights) counts once.
+// Totals are the sums over a checkpoint's tensors. Elements that several names share
+// as a whole (tied weights) count once.
 type Totals struct {
 	Parameters int64 // elements of floating-point tensors
 	Bytes      int64 // of all tensors

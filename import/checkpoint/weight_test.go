@@ -274,3 +274,18 @@ func TestBigEndian(t *testing.T) {
 		t.Errorf("%d origins", n)
 	}
 }
+
+// TestTotals: tied weights count once, whichever way they are turned; integers are no parameters.
+func TestTotals(t *testing.T) {
+	floats6 := pStorage("FloatStorage", "0", 6)
+	f := accepted(t, torchArchive(pickled(pDict(
+		pStr("embed"), pTensor(floats6, 0, pInts(3, 2), pInts(2, 1)),
+		pStr("head"), pTensor(floats6, 0, pInts(3, 2), pInts(2, 1)),
+		pStr("turned"), pTensor(floats6, 0, pInts(2, 3), pInts(1, 2)),
+		pStr("empty"), pTensor(floats6, 0, pInts(0), pInts(1)),
+		pStr("step"), pTensor(pStorage("LongStorage", "1", 1), 0, pInts(), pInts()),
+	)), sixFloats(), stored{"1", u64(7)}).bytes())
+	if got, want := f.Totals(), (Totals{Parameters: 6, Bytes: 24 + 8}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
