@@ -146,6 +146,11 @@ func configure(o *onnx.SessionOptions, so SessionOptions) error {
 			return err
 		}
 	}
+	if so.Dir != "" {
+		if err := o.AddSessionConfigEntry("session.model_external_initializers_file_folder_path", so.Dir); err != nil {
+			return err
+		}
+	}
 	if so.NoKernels {
 		return nil
 	}

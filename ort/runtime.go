@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/ops/kernel"
 )
 
@@ -170,12 +171,16 @@ func (r *Runtime) Load(path string, o SessionOptions) (*Session, error) {
 	return r.load(modelSource{path: path}, o)
 }
 
-// LoadBytes reads a model from memory, which it does not keep. Such a model cannot have external data.
+// LoadBytes reads a model from memory, which it does not keep. Its external data, if any, is found in o.Dir.
 //
-// Errors: *ModelError, ErrClosed.
+// Errors: *ModelError, also for external data without o.Dir, which ONNX Runtime would take from the current directory;
+// ErrClosed.
 func (r *Runtime) LoadBytes(model []byte, o SessionOptions) (*Session, error) {
 	if len(model) == 0 {
 		return nil, &ModelError{Err: errors.New("is empty")}
+	}
+	if o.Dir == "" && onnxpb.HasExternalData(model) {
+		return nil, &ModelError{Err: errors.New("has weights in another file, and no folder to find it in was given")}
 	}
 	return r.load(modelSource{data: model}, o)
 }

@@ -16,6 +16,10 @@ import (
 type SessionOptions struct {
 	Threads   int  // within an operator, the caller's included, up to MaxThreads; 0: ONNX Runtime's choice, one a core
 	NoKernels bool // leave the ai.aft kernels out: ONNX Runtime then inlines the operators' function bodies
+
+	// Dir is the folder that the external data of a model in memory lies in; "" for none. A model that is loaded from a file
+	// has its data beside it, whatever Dir says.
+	Dir string
 }
 
 // MaxThreads is the largest SessionOptions.Threads: ONNX Runtime starts them all, whatever the machine has.

@@ -23,7 +23,7 @@ func Run(ctx context.Context, e Engine, model []byte, in map[string]*tensor.Tens
 		return nil, fmt.Errorf("engine %s: runs layers and operators, not models", e)
 	}
 	if e == Native {
-		graph, err := onnxgraph.Decode(model)
+		graph, err := onnxgraph.Decode(model, onnxgraph.Options{})
 		if err != nil {
 			return nil, err
 		}

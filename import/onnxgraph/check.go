@@ -33,11 +33,11 @@ type checked struct {
 	known     *catalog
 	inputs    []Value
 	outputs   []Value
-	consts    map[string]*tensor.Tensor
+	consts    map[string]*constant
 }
 
-// checkModel holds a model against the ONNX IR specification as far as execution relies on it.
-func checkModel(m *onnxpb.ModelProto) (*checked, error) {
+// checkModel holds a model against the ONNX IR specification as far as execution relies on it. dir is its folder.
+func checkModel(m *onnxpb.ModelProto, dir string) (*checked, error) {
 	if v := m.GetIrVersion(); v < minIR || v > maxIR {
 		return nil, &Error{Place: "ir_version", Found: fmt.Sprintf("is %d", v),
 			Allowed: fmt.Sprintf("%d..%d", minIR, maxIR)}
@@ -49,11 +49,11 @@ func checkModel(m *onnxpb.ModelProto) (*checked, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &checked{graph: m.Graph, imports: imports, known: newCatalog(), consts: map[string]*tensor.Tensor{}}
+	c := &checked{graph: m.Graph, imports: imports, known: newCatalog(), consts: map[string]*constant{}}
 	if c.functions, err = checkFunctions(m.GetFunctions(), c.known); err != nil {
 		return nil, err
 	}
-	if err := c.checkGraph(); err != nil {
+	if err := c.checkGraph(dir); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -99,9 +99,9 @@ func normalDomain(domain string) string {
 }
 
 // checkGraph checks the main graph and collects its inputs, outputs and initialisers.
-func (c *checked) checkGraph() error {
+func (c *checked) checkGraph(dir string) error {
 	s := newScope(nil)
-	if err := c.initializers(s); err != nil {
+	if err := c.initializers(s, onnxpb.NewFolder(dir)); err != nil {
 		return err
 	}
 	if err := c.graphInputs(s); err != nil {
@@ -117,7 +117,7 @@ func (c *checked) checkGraph() error {
 	return c.graphOutputs(s)
 }
 
-func (c *checked) initializers(s *scope) error {
+func (c *checked) initializers(s *scope, dir *onnxpb.Folder) error {
 	if len(c.graph.GetSparseInitializer()) > 0 {
 		return &Error{Place: "graph.sparse_initializer", Found: "sparse tensors are not supported",
 			Allowed: "dense initialisers"}
@@ -127,7 +127,7 @@ func (c *checked) initializers(s *scope) error {
 		if err := s.define(t.GetName()); err != nil {
 			return within(at, err)
 		}
-		v, err := onnxpb.TensorFromProto(t)
+		v, err := newConstant(t, dir)
 		if err != nil {
 			return within(at, fromProtobuf(err))
 		}
@@ -149,7 +149,7 @@ func (c *checked) graphInputs(s *scope) error {
 		}
 		seen[v.Name] = true
 		if t, ok := c.consts[v.Name]; ok { // IR 3 wanted every initialiser to be an input
-			if problem := v.misfit(t, map[string]int{}); problem != nil {
+			if problem := v.misfit(t.described(), map[string]int{}); problem != nil {
 				return &Error{Place: "initializer " + quote(v.Name), Found: problem.Found,
 					Allowed: problem.Allowed + ", as the graph input of that name says"}
 			}

@@ -55,7 +55,7 @@ type conformanceCase struct {
 }
 
 func (c *conformanceCase) run(t *testing.T) {
-	m, err := Decode(c.model)
+	m, err := Decode(c.model, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

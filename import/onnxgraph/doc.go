@@ -13,6 +13,6 @@
 // their type does; bool is 0 or 1.
 //
 // Nodes of the domain ai.aft run through package reference, whether or not the model has function bodies for them;
-// Options.Inline runs the bodies instead. Sub-graphs (If, Loop, Scan), sparse tensors, strings and external data are
-// refused by name. An initialiser that is also a graph input is a constant: it cannot be overridden.
+// Options.Inline runs the bodies instead. Sub-graphs (If, Loop, Scan), sparse tensors, strings, and external data
+// of anything but initialisers are refused by name. An initialiser that is also a graph input is a constant: it cannot be overridden.
 package onnxgraph

@@ -21,7 +21,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := Decode(data)
+		m, err := Decode(data, Options{})
 		if err != nil {
 			var bad *Error
 			if !errors.As(err, &bad) {

@@ -55,7 +55,7 @@ func decode(t testing.TB, m *onnxpb.ModelProto) *Model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	model, err := Decode(data)
+	model, err := Decode(data, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -160,7 +160,7 @@ func TestDecodeRefuses(t *testing.T) {
 
 		{"external initializer", func(m *onnxpb.ModelProto) {
 			m.Graph.Initializer[0] = outer()
-		}, `graph.initializer[0]: tensor "e": the data is in another file, "../secret"`},
+		}, `graph.initializer[0]: tensor "e": the data's location is "../secret"`},
 		{"external constant", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0] = onnxpb.Node("Constant", nil,
 				[]string{"h"}, &onnxpb.AttributeProto{Name: "value", Type: attrTensor, T: outer()})
@@ -289,7 +289,7 @@ func TestDecodeRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			begin, before := time.Now(), allocated()
-			_, err = Decode(data)
+			_, err = Decode(data, Options{})
 			used, took := allocated()-before, time.Since(begin)
 			var bad *Error
 			if !errors.As(err, &bad) || !strings.Contains(err.Error(), test.want) {
@@ -340,7 +340,7 @@ func TestCorruptModels(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := func(data []byte) {
-		m, err := Decode(data)
+		m, err := Decode(data, Options{})
 		var bad *Error
 		if err != nil && !errors.As(err, &bad) {
 			t.Errorf("%x: error %v is no *Error", data, err)
@@ -370,14 +370,14 @@ func TestNoModelAtAll(t *testing.T) {
 		"\x08\x08\x3a\x02\x0a\x00":  "opset_import: is empty",
 		"hello, this is some text.": "text",
 	} {
-		_, err := Decode([]byte(data))
+		_, err := Decode([]byte(data), Options{})
 		var bad *Error
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want an *Error that says %q", data, err, want)
 		}
 	}
 	var low *onnxpb.Error
-	if _, err := Decode(nil); !errors.As(err, &low) {
+	if _, err := Decode(nil, Options{}); !errors.As(err, &low) {
 		t.Errorf("error %v does not wrap the protobuf layer's", err)
 	}
 }

@@ -12,9 +12,9 @@ type Model struct {
 	proto   *onnxpb.ModelProto
 	inputs  []Value
 	outputs []Value
-	consts  map[string]*tensor.Tensor // initialisers
-	nodes   []*node                   // functions inlined, in the file's order
-	plan    []step                    // the order that the decoded graph gives
+	consts  map[string]*constant // initialisers
+	nodes   []*node              // functions inlined, in the file's order
+	plan    []step               // the order that the decoded graph gives
 	known   *catalog
 	makers  map[string]int // the place in plan that computes a value
 }
@@ -43,21 +43,23 @@ type Node struct {
 
 // Options say how a model is read.
 type Options struct {
-	Inline bool // run the function bodies of ai.aft operators where the model has them, instead of package reference
+	Inline bool   // run the function bodies of ai.aft operators where the model has them, instead of package reference
+	Dir    string // the model's folder, beneath which the data of initialisers may lie; "" for none
 }
 
-// Decode reads, checks and prepares a model. Errors are *Error.
-func Decode(data []byte) (*Model, error) {
+// Decode reads, checks and prepares a model. External data is not read before Run needs it, only looked for. Errors are
+// *Error.
+func Decode(data []byte, o Options) (*Model, error) {
 	m, err := onnxpb.Decode(data)
 	if err != nil {
 		return nil, fromProtobuf(err)
 	}
-	return New(m, Options{})
+	return New(m, o)
 }
 
 // New checks and prepares a model that is already decoded; it keeps m, which must not change afterwards. Errors are *Error.
 func New(m *onnxpb.ModelProto, o Options) (*Model, error) {
-	c, err := checkModel(m)
+	c, err := checkModel(m, o.Dir)
 	if err != nil {
 		return nil, err
 	}

@@ -202,10 +202,14 @@ func (e *execution) value(name string) (*value, error) {
 	}
 	t := e.inputs[name]
 	if t == nil {
-		t = e.model.consts[name]
-	}
-	if t == nil {
-		return nil, fmt.Errorf("value %s was not computed", quote(name))
+		c := e.model.consts[name]
+		if c == nil {
+			return nil, fmt.Errorf("value %s was not computed", quote(name))
+		}
+		var err error
+		if t, err = c.read(e.budget); err != nil {
+			return nil, fmt.Errorf("%s: %w", quote(name), err)
+		}
 	}
 	v, err := fromTensor(t)
 	if err != nil {
@@ -223,7 +227,7 @@ func (e *execution) release(name string) {
 		return
 	}
 	if v := e.values[name]; v != nil {
-		if _, ok := e.model.makers[name]; ok {
+		if _, ok := e.model.makers[name]; ok || e.model.consts[name].isExternal() {
 			e.budget.alive -= int64(v.len())
 		}
 		delete(e.values, name)
@@ -240,7 +244,7 @@ func (e *execution) results(o RunOptions) (map[string]*tensor.Tensor, error) {
 	for _, name := range o.Outputs {
 		v, err := e.value(name)
 		if err != nil {
-			return nil, err
+			return nil, within("output "+quote(name), err)
 		}
 		if d, ok := declared[name]; ok && d != v.dtype {
 			return nil, &Error{Place: "output " + quote(name), Found: "the graph computes " + v.dtype.String(),

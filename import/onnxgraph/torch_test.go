@@ -38,7 +38,7 @@ func TestTorchModels(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := Decode(data)
+			m, err := Decode(data, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

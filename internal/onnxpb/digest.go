@@ -11,9 +11,9 @@ import (
 // the graph, wherever the bytes are: dir is the folder of the model, for those in other files. It reads them piece by
 // piece. Elements in typed fields, which this package does not write, do not count.
 func WeightsDigest(g *GraphProto, dir string) (string, error) {
-	d := newDigest()
+	d, folder := newDigest(), NewFolder(dir)
 	for _, t := range g.GetInitializer() {
-		if err := d.stored(t, dir); err != nil {
+		if err := d.stored(t, folder); err != nil {
 			return "", err
 		}
 	}
@@ -44,13 +44,13 @@ func (d digest) begin(t *TensorProto, size int) {
 }
 
 // stored takes an initialiser of a model.
-func (d digest) stored(t *TensorProto, dir string) error {
+func (d digest) stored(t *TensorProto, in *Folder) error {
 	if !isExternal(t) {
 		d.begin(t, len(t.GetRawData()))
 		d.Write(t.GetRawData())
 		return nil
 	}
-	e, err := openExternal(t, dir)
+	e, err := in.look(t)
 	if err != nil {
 		return err
 	}

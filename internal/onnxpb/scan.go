@@ -23,6 +23,8 @@ type scanner struct {
 	budget int64
 	spent  int64
 	frames []frame // the messages being scanned, outermost first
+
+	external bool // some tensor has an entry of external data
 }
 
 // frame is one message under scan: data[start:end], reached by a field of the frame below it.
@@ -54,6 +56,7 @@ func (s *scanner) message(sch *schema, start, end int) error {
 			return s.fail(pos, "the field's tag is "+describe(protowire.ParseError(n)), "a protobuf field")
 		}
 		f := sch.field(number)
+		s.external = s.external || f != nil && f.external
 		if f != nil && !f.repeated {
 			if seen&f.bit != 0 {
 				return s.fail(pos, "the field is present twice", "once")

@@ -17,6 +17,7 @@ type field struct {
 	packable bool // a repeated number, which may also come packed in a BytesType
 	repeated bool
 	text     bool    // proto3 strings must be UTF-8
+	external bool    // TensorProto.external_data
 	message  *schema // nil unless the field is a message
 	cost     int64   // bytes of one decoded value that the wire bytes do not pay for
 }
@@ -28,6 +29,8 @@ const (
 	stringCost  = 24
 	numberCost  = 8
 )
+
+const externalField = protoreflect.FullName("aftonnx.onnx.TensorProto.external_data")
 
 func (s *schema) field(number protowire.Number) *field {
 	if number < 0 || int64(number) >= int64(len(s.fields)) {
@@ -51,6 +54,7 @@ func deriveSchema(d protoreflect.MessageDescriptor, known map[protoreflect.FullN
 	for i := range d.Fields().Len() {
 		fd := d.Fields().Get(i)
 		f := deriveField(fd, known)
+		f.external = fd.FullName() == externalField
 		key := fd.FullName()
 		if o := fd.ContainingOneof(); o != nil {
 			key = o.FullName()

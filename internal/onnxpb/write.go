@@ -64,7 +64,7 @@ func newStream(m *ModelProto, weights []Weight, o WriteOptions) (*stream, error)
 		return nil, err
 	}
 	for _, t := range m.GetGraph().GetInitializer() {
-		if err := s.digest.stored(t, ""); err != nil {
+		if err := s.digest.stored(t, NewFolder("")); err != nil {
 			return nil, err
 		}
 		data, err := marshal(t)

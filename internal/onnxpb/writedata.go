@@ -42,7 +42,7 @@ type Data struct {
 func WriteData(w io.Writer, m *ModelProto, weights []Weight, o DataOptions) (*Data, error) {
 	out := &dataWriter{to: bufio.NewWriterSize(w, 1<<16), digest: newDigest(), options: o, data: &Data{}}
 	for _, t := range m.GetGraph().GetInitializer() {
-		if err := out.digest.stored(t, ""); err != nil {
+		if err := out.digest.stored(t, NewFolder("")); err != nil {
 			return nil, err
 		}
 		out.data.initializers = append(out.data.initializers, t)

@@ -30,7 +30,7 @@ func native(flatten bool) func(*ops.Def, ops.Attrs, []*tensor.Tensor) (*tensor.T
 		if err != nil {
 			return nil, err
 		}
-		graph, err := onnxgraph.Decode(data)
+		graph, err := onnxgraph.Decode(data, onnxgraph.Options{})
 		if err != nil {
 			return nil, err
 		}
