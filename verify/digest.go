@@ -2,6 +2,7 @@ package verify
 
 import (
 	"github.com/aftonnx/aftonnx/export"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 )
 
 // digest holds the weights of a file that this project exported against the digest in its metadata. Files without one have
@@ -14,7 +15,10 @@ func (s *subject) digest() (Result, bool) {
 		}
 		row := Result{Name: "digest", Kind: KindDigest, Engine: Reference, DType: s.dtype.String(), Pass: true,
 			Cases: len(p.GetGraph().GetInitializer()), Derived: "SHA-256 of the weights, as exported"}
-		if got := export.WeightsDigest(p.GetGraph()); got != m.GetValue() {
+		got, err := onnxpb.WeightsDigest(p.GetGraph(), s.dir)
+		if err != nil {
+			row.fail("the weights cannot be read: %v", err)
+		} else if got != m.GetValue() {
 			row.fail("the weights' SHA-256 is %s, the export's was %q: a weight was changed since", got, m.GetValue())
 		}
 		return row, true

@@ -119,13 +119,15 @@ type program struct {
 	bodies  *onnxgraph.Model // graph with its function bodies inlined; nil if it has none
 }
 
-func (s *engineSet) load(e Engine, model []byte) (*program, error) {
+// load loads a model; dir is the folder of its external data, "" for none.
+func (s *engineSet) load(e Engine, model []byte, dir string) (*program, error) {
 	p := &program{engine: e}
 	var err error
 	if e == Native {
-		err = p.decode(model)
+		err = p.decode(model, dir)
 	} else {
-		p.session, err = s.runtime.LoadBytes(model, ort.SessionOptions{Threads: s.threads, NoKernels: e == Portable})
+		options := ort.SessionOptions{Threads: s.threads, NoKernels: e == Portable, Dir: dir}
+		p.session, err = s.runtime.LoadBytes(model, options)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("engine %s: %w", e, err)
@@ -133,12 +135,12 @@ func (s *engineSet) load(e Engine, model []byte) (*program, error) {
 	return p, nil
 }
 
-func (p *program) decode(model []byte) error {
+func (p *program) decode(model []byte, dir string) error {
 	var err error
-	if p.graph, err = onnxgraph.Decode(model); err != nil || len(p.graph.Proto().GetFunctions()) == 0 {
+	if p.graph, err = onnxgraph.Decode(model, onnxgraph.Options{Dir: dir}); err != nil || len(p.graph.Proto().GetFunctions()) == 0 {
 		return err
 	}
-	p.bodies, err = onnxgraph.New(p.graph.Proto(), onnxgraph.Options{Inline: true})
+	p.bodies, err = onnxgraph.New(p.graph.Proto(), onnxgraph.Options{Inline: true, Dir: dir})
 	return err
 }
 

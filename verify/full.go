@@ -88,7 +88,7 @@ func (r *Result) addFull(id string, outs [2]map[string]*tensor.Tensor, relative 
 // once loads, runs and unloads the model.
 func (r *modelRun) once(ctx context.Context, e Engine, in map[string]*tensor.Tensor) (
 	out map[string]*tensor.Tensor, calls uint64, err error) {
-	p, err := r.engines.load(e, r.truth.data)
+	p, err := r.engines.load(e, r.truth.data, r.truth.dir)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -19,7 +19,7 @@ func (r *modelRun) isolate(ctx context.Context, s *subject, e Engine, c *modelCa
 	stages []stage, out map[string]*tensor.Tensor, err error) {
 	data, err := exposeLayers(s, len(r.truth.stored.Layers))
 	if err == nil && data != nil {
-		stages, out, err = r.runExposed(ctx, e, data, c, n)
+		stages, out, err = r.runExposed(ctx, e, data, s.dir, c, n)
 	}
 	if ctx.Err() != nil {
 		return nil, nil, context.Cause(ctx)
@@ -31,9 +31,9 @@ func (r *modelRun) isolate(ctx context.Context, s *subject, e Engine, c *modelCa
 	return stages, out, nil
 }
 
-func (r *modelRun) runExposed(ctx context.Context, e Engine, data []byte, c *modelCase, n noise) (
+func (r *modelRun) runExposed(ctx context.Context, e Engine, data []byte, dir string, c *modelCase, n noise) (
 	stages []stage, out map[string]*tensor.Tensor, err error) {
-	p, err := r.engines.load(e, data)
+	p, err := r.engines.load(e, data, dir)
 	if err != nil {
 		return nil, nil, err
 	}

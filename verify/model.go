@@ -203,7 +203,7 @@ func (r *modelRun) engine(ctx context.Context, s *subject, e Engine, label strin
 	for _, v := range s.graph.Outputs() {
 		rows = append(rows, Result{Name: label + v.Name, Kind: KindOutput, Engine: e, DType: v.DType.String(), Pass: true})
 	}
-	p, err := r.engines.load(e, s.data)
+	p, err := r.engines.load(e, s.data, s.dir)
 	if err != nil {
 		for i := range rows {
 			rows[i].fail("%v", err)

@@ -200,7 +200,7 @@ func (r *opRun) model(c *opCase, inputs []*tensor.Tensor) (*opModel, error) {
 	m := &opModel{programs: map[Engine]*program{}, refused: map[Engine]error{}, cumSum: usesCumSum(proto)}
 	r.models[key] = m
 	for _, e := range r.engines.list {
-		if p, err := r.engines.load(e, data); err != nil {
+		if p, err := r.engines.load(e, data, ""); err != nil {
 			m.refused[e] = err
 		} else {
 			m.programs[e] = p

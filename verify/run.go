@@ -13,7 +13,8 @@ import (
 type RunOptions struct {
 	Open    Opener // nil: ort.Open with its defaults
 	Threads int
-	Wide    bool // native: floating-point outputs stay float64, unrounded
+	Wide    bool   // native: floating-point outputs stay float64, unrounded
+	Dir     string // the folder of the model's external data; "" for none
 }
 
 // Run runs a model once on one engine: kernel, portable or native. Native needs no ONNX Runtime.
@@ -23,7 +24,7 @@ func Run(ctx context.Context, e Engine, model []byte, in map[string]*tensor.Tens
 		return nil, fmt.Errorf("engine %s: runs layers and operators, not models", e)
 	}
 	if e == Native {
-		graph, err := onnxgraph.Decode(model, onnxgraph.Options{})
+		graph, err := onnxgraph.Decode(model, onnxgraph.Options{Dir: o.Dir})
 		if err != nil {
 			return nil, err
 		}
@@ -36,7 +37,7 @@ func Run(ctx context.Context, e Engine, model []byte, in map[string]*tensor.Tens
 	}
 	defer func() { err = errors.Join(err, runtime.Close()) }()
 	set := &engineSet{runtime: runtime, threads: o.Threads}
-	p, err := set.load(e, model)
+	p, err := set.load(e, model, o.Dir)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/aftonnx/aftonnx/export"
@@ -19,6 +20,7 @@ import (
 // subject is a model under verification.
 type subject struct {
 	data   []byte
+	dir    string // of the model's external data; "" for a model that is in no file
 	graph  *onnxgraph.Model
 	dtype  tensor.DType
 	stored *reference.Model // from the weights in the model; nil: a foreign graph
@@ -40,7 +42,7 @@ func (s *subject) wideBodies() bool {
 // openSubject reads a checkpoint, which it exports in memory, or an ONNX model.
 func openSubject(path string, o *Options) (*subject, error) {
 	if data, p := readModel(path); p != nil {
-		s, err := newSubject(path, data, p)
+		s, err := newSubject(path, filepath.Dir(path), data, p)
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +62,7 @@ func openSubject(path string, o *Options) (*subject, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", path, err)
 	}
-	s, err := newSubject(path, data, p)
+	s, err := newSubject(path, "", data, p)
 	if err != nil {
 		return nil, err
 	}
@@ -131,12 +133,12 @@ func readModel(path string) ([]byte, *onnxpb.ModelProto) {
 }
 
 // newSubject takes an ONNX model, as bytes and decoded. One that this project exported also gives a reference model.
-func newSubject(path string, data []byte, p *onnxpb.ModelProto) (*subject, error) {
-	graph, err := onnxgraph.New(p, onnxgraph.Options{})
+func newSubject(path, dir string, data []byte, p *onnxpb.ModelProto) (*subject, error) {
+	graph, err := onnxgraph.New(p, onnxgraph.Options{Dir: dir})
 	if err != nil {
 		return nil, err
 	}
-	s := &subject{data: data, graph: graph, dtype: floatType(graph)}
+	s := &subject{data: data, dir: dir, graph: graph, dtype: floatType(graph)}
 	if p.GetProducerName() != export.Producer {
 		s.foreign = "not exported by aftonnx: the truth is the native engine in float64, not the reference"
 		s.notes = append(s.notes, s.foreign)

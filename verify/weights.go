@@ -58,7 +58,7 @@ func (s *subject) compareWeights(name string) (Result, error) {
 	}
 	for i := range s.exact.Layers {
 		for _, w := range layerWeights(&s.exact.Layers[i]) {
-			if err := row.addWeight(fmt.Sprintf("layers.%d.%s", i, w.name), stored, w.array, s.dtype); err != nil {
+			if err := row.addWeight(fmt.Sprintf("layers.%d.%s", i, w.name), stored, s.dir, w.array, s.dtype); err != nil {
 				return row, err
 			}
 		}
@@ -158,7 +158,7 @@ func roundInto(values *[]float64, shape []int, dtype tensor.DType) error {
 }
 
 // addWeight compares one weight. The error it records is that of rounding; a rounded weight has no tolerance.
-func (r *Result) addWeight(name string, stored map[string]*onnxpb.TensorProto, exact tensor.Array,
+func (r *Result) addWeight(name string, stored map[string]*onnxpb.TensorProto, dir string, exact tensor.Array,
 	dtype tensor.DType) error {
 	r.Cases++
 	p, ok := stored[name]
@@ -166,7 +166,7 @@ func (r *Result) addWeight(name string, stored map[string]*onnxpb.TensorProto, e
 		r.fail("%s: is missing in the file", name)
 		return nil
 	}
-	got, err := onnxpb.TensorFromProto(p)
+	got, err := onnxpb.ReadTensor(p, dir)
 	if err != nil {
 		return err
 	}

@@ -85,6 +85,15 @@ type value struct {
 	Name  string   `json:"name"`
 	DType string   `json:"dtype"`
 	Shape []string `json:"shape"`
+
+	External *external `json:"external,omitempty"` // nil: in the file itself
+}
+
+// external is where the data of a model's initialiser lies.
+type external struct {
+	File   string `json:"file"` // relative to the model's folder
+	Offset int64  `json:"offset"`
+	Length int64  `json:"length"`
 }
 
 type node struct {
@@ -141,7 +150,7 @@ func inspectCheckpoint(path string, c *checkpoint.File) inspection {
 	}
 	for _, name := range c.Names() {
 		info, _ := c.Info(name)
-		v.Tensors = append(v.Tensors, value{name, info.DType.String(), sizes(info.Shape)})
+		v.Tensors = append(v.Tensors, value{Name: name, DType: info.DType.String(), Shape: sizes(info.Shape)})
 	}
 	return v
 }
@@ -174,13 +183,21 @@ func inspectModel(path string, f *modelFile) inspection {
 		v.Function = append(v.Function, function{qualified(fn.GetDomain(), fn.GetName()), len(fn.GetNode())})
 	}
 	for _, t := range m.GetGraph().GetInitializer() {
-		shape := make([]string, len(t.GetDims()))
-		for i, d := range t.GetDims() {
-			shape[i] = strconv.FormatInt(d, 10)
-		}
-		v.Tensors = append(v.Tensors, value{t.GetName(), onnxpb.DataTypeName(t.GetDataType()), shape})
-		if d, ok := onnxpb.DType(t.GetDataType()); ok {
-			v.Tensors[len(v.Tensors)-1].DType = d.String()
+		v.Tensors = append(v.Tensors, initialiser(t, filepath.Dir(path)))
+	}
+	return v
+}
+
+// initialiser describes an initialiser of a model in dir that was checked.
+func initialiser(t *onnxpb.TensorProto, dir string) value {
+	v := value{Name: t.GetName(), DType: onnxpb.DataTypeName(t.GetDataType()), Shape: make([]string, len(t.GetDims()))}
+	for i, d := range t.GetDims() {
+		v.Shape[i] = strconv.FormatInt(d, 10)
+	}
+	if e, ok, err := onnxpb.ExternalData(t); ok && err == nil {
+		v.External = &external{File: e.Location, Offset: e.Offset, Length: e.Length}
+		if w, err := onnxpb.InitializerWeight(t, dir); err == nil && e.Length < 0 {
+			v.External.Length = int64(w.Len() * w.DType().Size())
 		}
 	}
 	return v
@@ -196,7 +213,7 @@ func qualified(domain, name string) string {
 func declared(list []onnxgraph.Value) []value {
 	out := make([]value, len(list))
 	for i, v := range list {
-		out[i] = value{v.Name, v.DType.String(), make([]string, len(v.Dims))}
+		out[i] = value{Name: v.Name, DType: v.DType.String(), Shape: make([]string, len(v.Dims))}
 		for j, d := range v.Dims {
 			switch {
 			case d.Size >= 0:
@@ -279,7 +296,11 @@ func addValues(t *table, what string, list []value) {
 		for i, d := range v.Shape {
 			shape[i] = printable(d)
 		}
-		t.add(what, printable(v.Name), v.DType, "("+strings.Join(shape, ",")+")")
+		details := "(" + strings.Join(shape, ",") + ")"
+		if e := v.External; e != nil {
+			details += fmt.Sprintf(" in %s, offset %d, %d bytes", printable(e.File), e.Offset, e.Length)
+		}
+		t.add(what, printable(v.Name), v.DType, details)
 	}
 }
 

@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "near": cmdNear, "same": cmdSame, "corrupt": cmdCorrupt,
+			"exits": cmdExits, "near": cmdNear, "same": cmdSame, "corrupt": cmdCorrupt, "external": cmdExternal,
 		},
 	})
 }

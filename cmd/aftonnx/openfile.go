@@ -46,7 +46,7 @@ func openFile(path string) (*modelFile, error) {
 	if readErr != nil {
 		return nil, err
 	}
-	graph, graphErr := onnxgraph.Decode(data)
+	graph, graphErr := onnxgraph.Decode(data, onnxgraph.Options{Dir: filepath.Dir(path)})
 	if graphErr == nil {
 		return &modelFile{path: path, graph: graph, data: data}, nil
 	}

@@ -82,7 +82,8 @@ func (a *app) run(flags *pflag.FlagSet, path string, o *runFlags) error {
 		return err
 	}
 	view.Engine = engine
-	out, err := a.runModel(view, f.data, inputs, verify.RunOptions{Open: o.runtime.opener(a), Threads: o.runtime.threads})
+	out, err := a.runModel(view, f.data, inputs,
+		verify.RunOptions{Open: o.runtime.opener(a), Threads: o.runtime.threads, Dir: filepath.Dir(path)})
 	if err != nil {
 		return sizesError(flags, view, err)
 	}
