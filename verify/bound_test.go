@@ -10,6 +10,7 @@ import (
 	importer "github.com/aftonnx/aftonnx/import"
 	"github.com/aftonnx/aftonnx/internal/npy"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/reference"
 )
 
 // goldenLayer is an entry of the manifest beside the golden layers.
@@ -92,17 +93,17 @@ func TestPropagate_goldenLayers(t *testing.T) {
 				t.Fatal(err)
 			}
 			grid := divide(x.Shape[1])
-			stages, err := propagate(m, x.Array(), grid, noiseOf(rule{engine: Kernel, dtype: tensor.Float32}))
+			stages, err := propagate(m, reference.Inputs{X: x.Array(), Grid: grid}, noiseOf(rule{engine: Kernel, dtype: tensor.Float32}))
 			if err != nil {
 				t.Fatal(err)
 			}
 			last := stages[len(stages)-1]
-			y, err := m.Forward(x.Array(), grid)
+			y, err := m.Forward(reference.Inputs{X: x.Array(), Grid: grid})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for i, want := range y.Data {
-				if got := last.want.Data[i]; excess(got, want, 1e-12*largestFinite(y.Data)) > 1 {
+				if got := last.value.Data[i]; excess(got, want, 1e-12*largestFinite(y.Data)) > 1 {
 					t.Fatalf("element %d is %v, the reference says %v", i, got, want)
 				}
 			}

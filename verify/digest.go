@@ -7,13 +7,13 @@ import (
 
 // digest holds the weights of a file that this project exported against the digest in its metadata. Files without one have
 // no row. It finds accidents; whoever means to deceive can write a new digest.
-func (s *subject) digest() (Result, bool) {
+func (s *subject) digest() (row Result, told bool) {
 	p := s.graph.Proto()
 	for _, m := range p.GetMetadataProps() {
 		if m.GetKey() != export.WeightsKey {
 			continue
 		}
-		row := Result{Name: "digest", Kind: KindDigest, Engine: Reference, DType: s.dtype.String(), Pass: true,
+		row = Result{Name: "digest", Kind: KindDigest, Engine: Reference, DType: s.dtype.String(), Pass: true,
 			Cases: len(p.GetGraph().GetInitializer()), Derived: "SHA-256 of the weights, as exported"}
 		got, err := onnxpb.WeightsDigest(p.GetGraph(), s.dir)
 		if err != nil {
@@ -23,5 +23,5 @@ func (s *subject) digest() (Result, bool) {
 		}
 		return row, true
 	}
-	return Result{}, false
+	return row, false
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ort"
 )
@@ -111,23 +112,35 @@ func (s *engineSet) close() error {
 	return s.runtime.Close()
 }
 
+// loadable is a model that engines load.
+type loadable struct {
+	data  []byte
+	proto *onnxpb.ModelProto // the same, decoded
+	dir   string             // the folder of its external data, "" for none
+}
+
+func newLoadable(p *onnxpb.ModelProto, dir string) (*loadable, error) {
+	data, err := onnxpb.Encode(p)
+	return &loadable{data, p, dir}, err
+}
+
 // program is a model loaded into an engine.
 type program struct {
 	engine  Engine
 	session *ort.Session
 	graph   *onnxgraph.Model
 	bodies  *onnxgraph.Model // graph with its function bodies inlined; nil if it has none
+	nodes   uint64           // its AFT nodes
 }
 
-// load loads a model; dir is the folder of its external data, "" for none.
-func (s *engineSet) load(e Engine, model []byte, dir string) (*program, error) {
-	p := &program{engine: e}
+func (s *engineSet) load(e Engine, m *loadable) (*program, error) {
+	p := &program{engine: e, nodes: countNodes(m.proto)}
 	var err error
 	if e == Native {
-		err = p.decode(model, dir)
+		err = p.decode(m)
 	} else {
-		options := ort.SessionOptions{Threads: s.threads, NoKernels: e == Portable, Dir: dir}
-		p.session, err = s.runtime.LoadBytes(model, options)
+		options := ort.SessionOptions{Threads: s.threads, NoKernels: e == Portable, Dir: m.dir}
+		p.session, err = s.runtime.LoadBytes(m.data, options)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("engine %s: %w", e, err)
@@ -135,24 +148,28 @@ func (s *engineSet) load(e Engine, model []byte, dir string) (*program, error) {
 	return p, nil
 }
 
-func (p *program) decode(model []byte, dir string) error {
+func (p *program) decode(m *loadable) error {
 	var err error
-	if p.graph, err = onnxgraph.Decode(model, onnxgraph.Options{Dir: dir}); err != nil || len(p.graph.Proto().GetFunctions()) == 0 {
+	if p.graph, err = onnxgraph.New(m.proto, onnxgraph.Options{Dir: m.dir}); err != nil || len(m.proto.GetFunctions()) == 0 {
 		return err
 	}
-	p.bodies, err = onnxgraph.New(p.graph.Proto(), onnxgraph.Options{Inline: true, Dir: dir})
+	p.bodies, err = onnxgraph.New(m.proto, onnxgraph.Options{Inline: true, Dir: m.dir})
 	return err
-}
-
-// runBodies is run with the native engine's function bodies in the nodes' place.
-func (p *program) runBodies(ctx context.Context, in map[string]*tensor.Tensor) (map[string]*tensor.Tensor, error) {
-	return p.bodies.Run(ctx, in, onnxgraph.RunOptions{Wide: true})
 }
 
 // run gives the outputs and the number of kernel calls it made.
 func (p *program) run(ctx context.Context, in map[string]*tensor.Tensor) (map[string]*tensor.Tensor, uint64, error) {
+	return p.runAs(ctx, in, false)
+}
+
+// runAs is run, of the native engine with the function bodies in the nodes' place if so asked.
+func (p *program) runAs(ctx context.Context, in map[string]*tensor.Tensor, bodies bool) (map[string]*tensor.Tensor, uint64, error) {
 	if p.graph != nil {
-		out, err := p.graph.Run(ctx, in, onnxgraph.RunOptions{Wide: true})
+		graph := p.graph
+		if bodies {
+			graph = p.bodies
+		}
+		out, err := graph.Run(ctx, in, onnxgraph.RunOptions{Wide: true})
 		return out, 0, err
 	}
 	before := totalCalls()

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops/wiring"
+	"github.com/aftonnx/aftonnx/reference"
 )
 
 // unlimitedLength is what Full runs at where no bias limits the sequence.
@@ -45,10 +47,10 @@ func (r *modelRun) fullLength(ctx context.Context, report *Report) error {
 	}
 	id := "full length: " + describeInputs(s, in, made)
 	r.options.progress("%s", id)
-	relative += ends.cumSum * float64(in["x"].Shape[1])
+	relative += ends.cumSum * float64(positions(s.stored, in))
 	row := Result{
-		Name: "y, kernel against portable", Kind: KindOutput, Engine: Kernel, DType: s.dtype.String(), Pass: true,
-		Derived: fmt.Sprintf("%.3g*max|y|: what a short run allows both engines", relative),
+		Name: wiring.OutputName(s.stored) + ", kernel against portable", Kind: KindOutput, Engine: Kernel, DType: s.dtype.String(), Pass: true,
+		Derived: fmt.Sprintf("%.3g*max|output|: what a short run allows both engines", relative),
 	}
 	var outs [2]map[string]*tensor.Tensor
 	var calls [2]uint64
@@ -61,7 +63,7 @@ func (r *modelRun) fullLength(ctx context.Context, report *Report) error {
 		}
 	}
 	if row.Pass {
-		row.addFull(id, outs, relative, ends)
+		row.addFull(id, outs, fullRule{wiring.OutputName(s.stored), relative, ends})
 		row.countCalls(id, calls[1], s.nodes())
 	}
 	report.Results = append(report.Results, row)
@@ -69,26 +71,46 @@ func (r *modelRun) fullLength(ctx context.Context, report *Report) error {
 	return nil
 }
 
+// fullRule is what a run at full length allows.
+type fullRule struct {
+	output   string
+	relative float64 // to the largest output
+	ends     toleranceEnds
+}
+
 // addFull holds the kernels' output, the second, against the bodies'.
-func (r *Result) addFull(id string, outs [2]map[string]*tensor.Tensor, relative float64, ends toleranceEnds) {
-	want := outs[0]["y"].Array()
+func (r *Result) addFull(id string, outs [2]map[string]*tensor.Tensor, f fullRule) {
+	want := outs[0][f.output].Array()
 	if i := slices.IndexFunc(want.Data, isUndefined); i >= 0 {
 		r.fail("%s: element %v of the bodies' is %v: nothing to compare", id, tensor.Unravel(i, want.Shape), want.Data[i])
 		return
 	}
 	l := newLimit(len(want.Data))
-	l.finiteOnly = ends.finiteOnly
+	l.finiteOnly = f.ends.finiteOnly
 	largest := largestFinite(want.Data)
 	for i := range l.tolerance {
-		l.tolerance[i], l.scale[i] = relative*largest, largest
+		l.tolerance[i], l.scale[i] = f.relative*largest, largest
 	}
-	r.addTensor(id, outs[1]["y"], want, l)
+	r.addTensor(id, outs[1][f.output], want, l)
+}
+
+// positions is how long the sequence is that a model makes of its inputs.
+func positions(m *reference.Model, in map[string]*tensor.Tensor) int {
+	shape := in[wiring.InputName(m)].Shape
+	if m.Patches == nil {
+		return shape[1]
+	}
+	n := shape[2] / m.Patches.Patch() * (shape[3] / m.Patches.Patch())
+	if m.Patches.ClassToken != nil {
+		n++
+	}
+	return n
 }
 
 // once loads, runs and unloads the model.
 func (r *modelRun) once(ctx context.Context, e Engine, in map[string]*tensor.Tensor) (
 	out map[string]*tensor.Tensor, calls uint64, err error) {
-	p, err := r.engines.load(e, r.truth.data, r.truth.dir)
+	p, err := r.engines.load(e, r.truth.loadable())
 	if err != nil {
 		return nil, 0, err
 	}
@@ -114,8 +136,8 @@ func (r *modelRun) relativeTolerance() (relative float64, ends toleranceEnds, er
 			last := stages[len(stages)-1]
 			ends.finiteOnly = ends.finiteOnly || last.finiteOnly && e == Portable
 			ends.steep = ends.steep || last.steep
-			ends.cumSum = max(ends.cumSum, n.cumSum*math.Sqrt(float64(len(r.truth.stored.Layers))))
-			if largest := largestFinite(last.want.Data); largest > 0 {
+			ends.cumSum = max(ends.cumSum, n.cumSum*math.Sqrt(float64(len(r.truth.stored.Blocks))))
+			if largest := largestFinite(last.value.Data); largest > 0 {
 				most = max(most, largestFinite(last.limit().tolerance)/largest)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/reference"
 )
 
 // Weights that are no numbers fail: every engine would agree with the truth that they make. Only in a position bias is -Inf
@@ -54,11 +55,7 @@ func TestModel_weightsNotFinite(t *testing.T) {
 			if o.Source, err = roundModel(o.Source, tensor.Float32); err != nil {
 				t.Fatal(err)
 			}
-			for _, w := range layerWeights(&o.Source.Layers[test.weight[len("layers.")]-'0']) {
-				if strings.HasSuffix(test.weight, "."+w.name) {
-					w.array.Data[last] = test.value
-				}
-			}
+			setWeight(t, o.Source, test.weight, last, test.value)
 			// The checkpoint has it too, and so has a flattened export, as the second model: equal, and wrong all the same.
 			second := edit(t, flat, test.weight, func(values []float64) { values[last] = test.value })
 			o.Other = writeModel(t, second)
@@ -72,6 +69,35 @@ func TestModel_weightsNotFinite(t *testing.T) {
 			}
 		})
 	}
+}
+
+// setWeight changes an element of a model's weight.
+func setWeight(t *testing.T, m *reference.Model, name string, element int, value float64) {
+	t.Helper()
+	changed, err := weightMap{
+		weight: func(w tensor.Weight) (tensor.Weight, error) {
+			a, err := w.Array()
+			return tensor.Hold(a), err
+		},
+		vector: func(v []float64) ([]float64, error) { return v, nil },
+		eps:    func(eps float64) float64 { return eps },
+	}.model(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	*m = *changed
+	list, err := modelWeights(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range list {
+		if w.Name == name {
+			a, _ := w.Weight.Held()
+			a.Data[element] = value
+			return
+		}
+	}
+	t.Fatalf("no weight %q", name)
 }
 
 // A truth that is not finite fails the rows that would be held against it; where an input was not finite it is legitimate.

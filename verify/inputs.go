@@ -11,6 +11,7 @@ import (
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
+	"github.com/aftonnx/aftonnx/ops/wiring"
 	"github.com/aftonnx/aftonnx/reference"
 )
 
@@ -28,14 +29,15 @@ const (
 )
 
 // SeededInputs completes given to all inputs of a model: floating-point ones from the normal distribution, "grid" from
-// the sizes, a mask of ones, other integers from 0 to 9. Dynamic dimensions of one name agree, with those of given
-// inputs first. The same seed gives the same values. It returns the names of the inputs that it made.
+// the sizes, tokens from the rows of the table that they choose from, an attention_mask as of a batch whose last sequence is
+// a quarter padding, other masks of ones, other integers from 0 to 9. Dynamic dimensions of one name agree, with those of
+// given inputs first. The same seed gives the same values. It returns the names of the inputs that it made.
 //
 // Errors: an input that is not given has no declared shape; the sizes, which come from the model and the command line, ask
 // for more than 2^28 elements (*InputError).
 func SeededInputs(m *onnxgraph.Model, given map[string]*tensor.Tensor, sizes InputSizes, seed uint64) (
 	all map[string]*tensor.Tensor, made []string, err error) {
-	s := &inputShapes{sizes: sizes, bound: map[string]int{}}
+	s := &inputShapes{model: m, sizes: sizes, bound: map[string]int{}}
 	all = map[string]*tensor.Tensor{}
 	for _, v := range m.Inputs() {
 		if t, ok := given[v.Name]; ok {
@@ -45,7 +47,7 @@ func SeededInputs(m *onnxgraph.Model, given map[string]*tensor.Tensor, sizes Inp
 			}
 		}
 	}
-	if err := s.settle(m); err != nil {
+	if err := s.settle(); err != nil {
 		return nil, nil, err
 	}
 	for i, v := range m.Inputs() {
@@ -70,6 +72,7 @@ func SeededInputs(m *onnxgraph.Model, given map[string]*tensor.Tensor, sizes Inp
 
 // inputShapes decides the sizes of dynamic dimensions.
 type inputShapes struct {
+	model *onnxgraph.Model
 	sizes InputSizes
 	bound map[string]int // by the dimension's name
 	grid  [2]int
@@ -122,12 +125,17 @@ func (s *inputShapes) bind(v onnxgraph.Value, t *tensor.Tensor) (err error) {
 
 // settle chooses what the sizes leave open. A model with a grid has as many positions as the grid has places, and a
 // model with position biases at most as many as those reach.
-func (s *inputShapes) settle(m *onnxgraph.Model) (err error) {
+func (s *inputShapes) settle() (err error) {
+	m := s.model
 	if n, ok := s.bound["sequence"]; ok {
 		s.sizes.Sequence = n
 	}
 	if s.sizes.Batch == 0 {
 		s.sizes.Batch = defaultBatch
+	}
+	if patch := patchSize(m); patch > 0 {
+		s.settleImage(patch)
+		return nil
 	}
 	takesGrid := slices.ContainsFunc(m.Inputs(), func(v onnxgraph.Value) bool { return v.Name == "grid" })
 	if !takesGrid {
@@ -143,7 +151,7 @@ func (s *inputShapes) settle(m *onnxgraph.Model) (err error) {
 		s.grid = s.sizes.Grid
 	}
 	if s.grid == [2]int{} && s.sizes.Sequence == 0 {
-		s.grid = [2]int{3, 5}
+		s.grid = defaultGrid()
 	}
 	if s.grid == [2]int{} {
 		s.grid = divide(s.sizes.Sequence)
@@ -151,6 +159,22 @@ func (s *inputShapes) settle(m *onnxgraph.Model) (err error) {
 	s.sizes.Sequence, err = places(s.grid)
 	return err
 }
+
+// settleImage makes images of the patches that the grid asks for.
+func (s *inputShapes) settleImage(patch int) {
+	grid := s.sizes.Grid
+	if grid == [2]int{} {
+		grid = defaultGrid()
+	}
+	for axis, name := range []string{"height", "width"} {
+		if _, ok := s.bound[name]; !ok {
+			s.bound[name] = grid[axis] * patch
+		}
+	}
+}
+
+// defaultGrid has places on every border, some that are on none, and another width than height.
+func defaultGrid() [2]int { return [2]int{3, 5} }
 
 // divide is the most square grid of n places.
 func divide(n int) [2]int {
@@ -202,26 +226,68 @@ func (s *inputShapes) value(v onnxgraph.Value, shape []int, rng *rand.Rand) (*te
 		return nil, err
 	}
 	values := make([]float64, n)
+	below := vocabulary(s.model, v.Name)
 	for i := range values {
 		switch {
 		case v.DType.IsFloat():
 			values[i] = rng.NormFloat64()
-		case v.Name == "attention_mask" || v.DType == tensor.Bool:
+		case v.Name == wiring.MaskInput || v.DType == tensor.Bool:
 			values[i] = 1
 		default:
-			values[i] = float64(rng.IntN(10))
+			values[i] = float64(rng.IntN(below))
 		}
+	}
+	if v.Name == wiring.MaskInput && len(shape) == 2 && shape[1] > 1 && n > 0 {
+		clear(values[n-(shape[1]+3)/4:])
 	}
 	return tensor.FromFloat64s(v.DType, shape, values)
 }
 
-// longestSequence is how many positions the biases of a model's AFT layers reach, 0 when nothing limits them.
-func longestSequence(m *onnxgraph.Model) int {
+// vocabulary is how many values an input of integers may have: the rows of the tables that it chooses from, else 10.
+func vocabulary(m *onnxgraph.Model, input string) int {
+	weights := initializers(m)
+	rows := 0
+	for _, n := range m.Proto().GetGraph().GetNode() {
+		if n.GetOpType() != "Gather" || len(n.GetInput()) != 2 || n.GetInput()[1] != input {
+			continue
+		}
+		dims := weights[n.GetInput()[0]]
+		if len(dims) == 2 && dims[0] > 0 && dims[0] < maxElements && (rows == 0 || int(dims[0]) < rows) {
+			rows = int(dims[0])
+		}
+	}
+	if rows == 0 {
+		return 10
+	}
+	return rows
+}
+
+// initializers gives the dimensions of a model's initialisers by name.
+func initializers(m *onnxgraph.Model) map[string][]int64 {
 	weights := map[string][]int64{}
 	for _, t := range m.Proto().GetGraph().GetInitializer() {
 		weights[t.GetName()] = t.GetDims()
 	}
+	return weights
+}
+
+// patchSize is the side of the patches that an image model of ours cuts images of any size into, else 0.
+func patchSize(m *onnxgraph.Model) int {
+	takesImages := slices.ContainsFunc(m.Inputs(), func(v onnxgraph.Value) bool { return v.Name == wiring.ImageInput })
+	dims := initializers(m)["patch.weight"]
+	if !takesImages || len(dims) != 4 || dims[3] < 1 || dims[3] > math.MaxInt16 {
+		return 0
+	}
+	return int(dims[3])
+}
+
+// longestSequence is how many positions the biases of a model's AFT layers reach, 0 when nothing limits them.
+func longestSequence(m *onnxgraph.Model) int {
+	weights := initializers(m)
 	longest := 0
+	if dims := weights["positions.weight"]; len(dims) == 2 && dims[0] < maxElements {
+		longest = int(dims[0])
+	}
 	for name, op := range biasNames(m.Proto()) {
 		dims := weights[name]
 		if len(dims) != 2 || op != "AFTFull" && op != "AFTLocal" {

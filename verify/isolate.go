@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
-	"google.golang.org/protobuf/proto"
-
-	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/reference"
 )
 
 // isolate runs a model again with the outputs of its layers exposed, and gives every layer's stages with the truth computed
@@ -17,9 +14,9 @@ import (
 // layers cannot be told apart; if the engine refuses to, a note says why.
 func (r *modelRun) isolate(ctx context.Context, s *subject, e Engine, c *modelCase, n noise) (
 	stages []stage, out map[string]*tensor.Tensor, err error) {
-	data, err := exposeLayers(s, len(r.truth.stored.Layers))
-	if err == nil && data != nil {
-		stages, out, err = r.runExposed(ctx, e, data, s.dir, c, n)
+	model, err := exposeLayers(s, r.truth.stored)
+	if err == nil && model != nil {
+		stages, out, err = r.runExposed(ctx, e, model, c, n)
 	}
 	if ctx.Err() != nil {
 		return nil, nil, context.Cause(ctx)
@@ -31,9 +28,9 @@ func (r *modelRun) isolate(ctx context.Context, s *subject, e Engine, c *modelCa
 	return stages, out, nil
 }
 
-func (r *modelRun) runExposed(ctx context.Context, e Engine, data []byte, dir string, c *modelCase, n noise) (
+func (r *modelRun) runExposed(ctx context.Context, e Engine, model *loadable, c *modelCase, n noise) (
 	stages []stage, out map[string]*tensor.Tensor, err error) {
-	p, err := r.engines.load(e, data, dir)
+	p, err := r.engines.load(e, model)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -41,9 +38,15 @@ func (r *modelRun) runExposed(ctx context.Context, e Engine, data []byte, dir st
 	if out, _, err = p.run(ctx, c.inputs); err != nil {
 		return nil, nil, err
 	}
-	x := signal{c.x(), make([]float64, len(c.x().Data))}
-	for i := range r.truth.stored.Layers {
-		of, _, err := n.layer(r.truth.stored, i, x, c.grid)
+	x, at, err := n.embed(r.truth.stored, c.reference(r.truth.stored))
+	if err != nil {
+		return nil, nil, err
+	}
+	for j := range x.variance {
+		x.variance[j] = 0
+	}
+	for i := range r.truth.stored.Blocks {
+		of, _, err := n.block(r.truth.stored, i, x, at)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -52,11 +55,7 @@ func (r *modelRun) runExposed(ctx context.Context, e Engine, data []byte, dir st
 			return nil, nil, fmt.Errorf("there is no value %q", of[len(of)-1].name)
 		}
 		stages = append(stages, of...)
-		x.value = last.Array()
-		x.variance = make([]float64, len(x.value.Data))
-		for j, v := range x.value.Data { // an engine may go on with more digits than it shows
-			x.variance[j] = n.round(v)
-		}
+		x = n.shown(last.Array())
 	}
 	return stages, out, nil
 }
@@ -83,34 +82,33 @@ func (r *Result) addStage(caseID string, s *stage, out map[string]*tensor.Tensor
 	if t, ok := out[s.name]; ok {
 		l := s.limit()
 		l.finiteOnly = l.finiteOnly && e == Portable
-		r.addTensor(caseID, t, s.want, l)
+		r.addTensor(caseID, t, s.value, l)
 	}
 }
 
-// exposeLayers makes graph outputs of what AFT nodes and layers give, by the exporter's names; nil if the output of a
+// exposeLayers makes graph outputs of what AFT nodes and layers give, beside those that there are; nil if the output of a
 // layer is not to be found.
-func exposeLayers(s *subject, layers int) ([]byte, error) {
-	m, ok := proto.Clone(s.graph.Proto()).(*onnxpb.ModelProto)
-	if !ok {
-		return nil, fmt.Errorf("the model cannot be copied")
+func exposeLayers(s *subject, m *reference.Model) (*loadable, error) {
+	c := cutting{dtype: s.dtype}
+	for _, v := range s.graph.Outputs() {
+		c.to = append(c.to, v.Name)
 	}
-	var made []string
-	for _, n := range m.GetGraph().GetNode() {
-		made = append(made, n.GetOutput()...)
+	for i := range m.Blocks {
+		of := blockNames(m, i)
+		c.to = append(c.to, of.aft, of.output)
 	}
-	expose := func(name string) bool {
-		if !slices.Contains(made, name) {
-			return false
-		}
-		dims := []onnxpb.Dim{onnxpb.Dynamic(""), onnxpb.Dynamic(""), onnxpb.Dynamic("")}
-		m.Graph.Output = append(m.Graph.Output, onnxpb.ValueInfo(name, s.dtype, dims...))
-		return true
+	p, err := cut(s.graph.Proto(), c)
+	if err != nil {
+		return nil, err
 	}
-	for i := range layers {
-		expose(fmt.Sprintf("layers.%d.aft", i)) // there is none in a layer without an output projection
-		if i < layers-1 && !expose(fmt.Sprintf("layers.%d.y", i)) {
+	shown := map[string]bool{}
+	for _, v := range p.GetGraph().GetOutput() {
+		shown[v.GetName()] = true
+	}
+	for i := range len(m.Blocks) - 1 {
+		if !shown[blockNames(m, i).output] {
 			return nil, nil
 		}
 	}
-	return onnxpb.Encode(m)
+	return newLoadable(p, s.dir)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
+	"github.com/aftonnx/aftonnx/ops/wiring"
 )
 
 // Model verifies a model: a checkpoint, which is exported in memory first, or an ONNX file.
@@ -54,15 +55,17 @@ func Model(ctx context.Context, path string, o Options) (report *Report, err err
 		Schema: Schema, Subject: path, Seed: o.Seed, Engines: engines.status, Notes: append([]string{}, s.notes...),
 	}
 	run.engines, run.cases, run.report = engines, cases, report
-	if err := run.truths(ctx); err != nil {
-		return nil, err
+	if !s.walked(&o) {
+		if err := run.truths(ctx); err != nil {
+			return nil, err
+		}
 	}
 	rows, err := run.compare(ctx, s, "")
 	if err != nil {
 		return nil, err
 	}
 	report.Results = append(report.Results, rows...)
-	if row, ok := s.digest(); ok {
+	if row, told := s.digest(); told {
 		report.Results = append(report.Results, row)
 	}
 	if err := report.addWeights(s, "weights"); err != nil {
@@ -97,7 +100,7 @@ func Model(ctx context.Context, path string, o Options) (report *Report, err err
 
 func coverage(s *subject) string {
 	text := "the only layer"
-	if n := len(s.stored.Layers); n > 1 {
+	if n := len(s.stored.Blocks); n > 1 {
 		text = fmt.Sprintf("all %d layers", n)
 	}
 	if n := s.stored.MaxLen(); n > 0 {
@@ -144,11 +147,11 @@ func (r *modelRun) truths(ctx context.Context) error {
 		want := map[string]tensor.Array{}
 		if r.truth.stored != nil {
 			r.options.progress("reference: %s", c.id)
-			y, err := r.truth.stored.Forward(c.x(), c.grid)
+			y, err := r.truth.stored.Forward(c.reference(r.truth.stored))
 			if err != nil {
 				return r.unfit(fmt.Errorf("engine %s: %s: %w", Reference, c.id, err))
 			}
-			want["y"] = y
+			want[wiring.OutputName(r.truth.stored)] = y
 		} else {
 			out, _, err := native.run(ctx, c.inputs)
 			if err != nil {
@@ -181,6 +184,9 @@ func (r *modelRun) unfit(err error) error {
 
 // compare runs a model on every engine and case; label tells a second model's rows apart.
 func (r *modelRun) compare(ctx context.Context, s *subject, label string) ([]Result, error) {
+	if r.truth.walked(r.options) {
+		return r.byBlocks(ctx, s, label)
+	}
 	var rows []Result
 	for _, e := range r.engines.list {
 		if reason := r.idle(s, e); reason != "" {
@@ -203,7 +209,7 @@ func (r *modelRun) engine(ctx context.Context, s *subject, e Engine, label strin
 	for _, v := range s.graph.Outputs() {
 		rows = append(rows, Result{Name: label + v.Name, Kind: KindOutput, Engine: e, DType: v.DType.String(), Pass: true})
 	}
-	p, err := r.engines.load(e, s.data, s.dir)
+	p, err := r.engines.load(e, s.loadable())
 	if err != nil {
 		for i := range rows {
 			rows[i].fail("%v", err)
@@ -300,7 +306,8 @@ func (r *modelRun) judge(ctx context.Context, of *judgement, out map[string]*ten
 				continue
 			}
 		}
-		row.addStage(c.id, &stage{v.Name, want, last.variance, last.finiteOnly, false}, out, of.engine)
+		last.name, last.value = v.Name, want
+		row.addStage(c.id, &last, out, of.engine)
 		if row.Problem != "" && row.Located == "" {
 			var err error
 			if row.Located, err = r.locate(ctx, of.s, of.engine, c, of.noise); err != nil {
@@ -333,7 +340,7 @@ func (r *modelRun) judgeLayers(ctx context.Context, of *judgement, row *Result) 
 func (r *modelRun) judgeBodies(ctx context.Context, of *judgement, p *program) error {
 	c := r.cases[of.index]
 	id := c.id + ", bodies"
-	out, err := p.runBodies(ctx, c.inputs)
+	out, _, err := p.runAs(ctx, c.inputs, true)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -350,17 +357,26 @@ func (r *modelRun) judgeBodies(ctx context.Context, of *judgement, p *program) e
 	return nil
 }
 
-// noise carries an engine's roundings through the reference model; nil for a foreign graph.
-func (r *modelRun) noise(s *subject, e Engine, c *modelCase) ([]stage, noise, error) {
+// noiseOf is the noise of an engine that runs a model, against the truth of the first one.
+func (r *modelRun) noiseOf(s *subject, e Engine) noise {
 	n := noiseOf(rule{engine: e, dtype: s.dtype, cumSum: e == Portable && usesCumSum(s.graph.Proto()), wide: s.wideBodies()})
 	if r.truth.stored == nil {
-		return nil, n, nil
+		return n
 	}
 	if unit := unitOf(s.dtype); unit != unitOf(r.truth.dtype) {
 		n.weight = max(unit, unitOf(r.truth.dtype)) / 2
 		n.input = n.weight
 	}
-	stages, err := propagate(r.truth.stored, c.x(), c.grid, n)
+	return n
+}
+
+// noise carries an engine's roundings through the reference model; nil for a foreign graph.
+func (r *modelRun) noise(s *subject, e Engine, c *modelCase) ([]stage, noise, error) {
+	n := r.noiseOf(s, e)
+	if r.truth.stored == nil {
+		return nil, n, nil
+	}
+	stages, err := propagate(r.truth.stored, c.reference(r.truth.stored), n)
 	if err != nil {
 		return nil, n, fmt.Errorf("%s: tolerance: %w", c.id, err)
 	}

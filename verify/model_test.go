@@ -430,18 +430,18 @@ func steepStack(t *testing.T) *reference.Model {
 		return a
 	}
 	const dim, layers = 32, 8
-	m := &reference.Model{}
+	var stack []reference.Layer
 	for range layers {
 		linear := func(gain float64) reference.Linear {
-			return reference.Linear{Weight: random(gain/math.Sqrt(dim), dim, dim)}
+			return reference.Linear{Weight: tensor.Hold(random(gain/math.Sqrt(dim), dim, dim))}
 		}
 		out := linear(2)
-		m.Layers = append(m.Layers, reference.Layer{
+		stack = append(stack, reference.Layer{
 			Variant: reference.Full, Options: reference.Options{Causal: true},
-			Q: linear(2), K: linear(2), V: linear(6), Out: &out, W: random(1, 24, 24),
+			Q: linear(2), K: linear(2), V: linear(6), Out: &out, W: tensor.Hold(random(1, 24, 24)),
 		})
 	}
-	return m
+	return reference.Stack(stack...)
 }
 
 // A stack that amplifies rounding without bound is judged layer by layer: it passes when every layer is right, and a

@@ -152,7 +152,7 @@ func (r *opRun) one(ctx context.Context, c *opCase, rows []Result) error {
 func (m *opModel) addBodies(ctx context.Context, row *Result, c *opCase, in map[string]*tensor.Tensor,
 	want tensor.Array, call *opCall) error {
 	id := c.id + ", bodies"
-	got, err := m.programs[Native].runBodies(ctx, in)
+	got, _, err := m.programs[Native].runAs(ctx, in, true)
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -193,14 +193,14 @@ func (r *opRun) model(c *opCase, inputs []*tensor.Tensor) (*opModel, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := onnxpb.Encode(proto)
+	model, err := newLoadable(proto, "")
 	if err != nil {
 		return nil, err
 	}
 	m := &opModel{programs: map[Engine]*program{}, refused: map[Engine]error{}, cumSum: usesCumSum(proto)}
 	r.models[key] = m
 	for _, e := range r.engines.list {
-		if p, err := r.engines.load(e, data, ""); err != nil {
+		if p, err := r.engines.load(e, model); err != nil {
 			m.refused[e] = err
 		} else {
 			m.programs[e] = p

@@ -32,6 +32,10 @@ type Options struct {
 	Export   export.Options            // how to export a checkpoint
 	Source   *reference.Model          // what an exported file was made from, before its weights were rounded
 	Other    string                    // another model to hold against the same truth
+
+	// PartBytes is how many bytes of stored weights are loaded at once: a larger model is verified in parts of some blocks
+	// each. 0: 256 MiB.
+	PartBytes int64
 }
 
 func (o *Options) opener() Opener {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/aftonnx/aftonnx/export"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops/wiring"
 )
 
 // other holds a second model against the truth of the first, on the same inputs. Where the second is of a coarser type,
@@ -36,8 +37,8 @@ func (r *modelRun) other(ctx context.Context, report *Report) error {
 		if err != nil {
 			return fmt.Errorf("%q: %w", r.options.Other, err)
 		}
-		if r.truth.stored != nil && inputs["x"] == nil {
-			return fmt.Errorf("%q: does not take the first model's input %q", r.options.Other, "x")
+		if m := r.truth.stored; m != nil && inputs[wiring.InputName(m)] == nil {
+			return fmt.Errorf("%q: does not take the first model's input %q", r.options.Other, wiring.InputName(m))
 		}
 		second.cases = append(second.cases, &modelCase{id: c.id, inputs: inputs, grid: c.grid})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
@@ -37,7 +38,11 @@ func Run(ctx context.Context, e Engine, model []byte, in map[string]*tensor.Tens
 	}
 	defer func() { err = errors.Join(err, runtime.Close()) }()
 	set := &engineSet{runtime: runtime, threads: o.Threads}
-	p, err := set.load(e, model, o.Dir)
+	proto, err := onnxpb.Decode(model)
+	if err != nil {
+		return nil, err
+	}
+	p, err := set.load(e, &loadable{model, proto, o.Dir})
 	if err != nil {
 		return nil, err
 	}

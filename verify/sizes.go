@@ -7,6 +7,7 @@ import (
 
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops/wiring"
 	"github.com/aftonnx/aftonnx/reference"
 )
 
@@ -17,8 +18,14 @@ type modelCase struct {
 	grid   [2]int
 }
 
-// x is the input of a stack of layers: where there is one, there is an input x (checkEdges).
-func (c *modelCase) x() tensor.Array { return c.inputs["x"].Array() }
+// reference is what a reference model runs on: where there is one, its input is there (checkEdges).
+func (c *modelCase) reference(m *reference.Model) reference.Inputs {
+	in := reference.Inputs{X: c.inputs[wiring.InputName(m)].Array(), Grid: c.grid}
+	if mask := c.inputs[wiring.MaskInput]; mask != nil {
+		in.Mask = mask.Array()
+	}
+	return in
+}
 
 // finite reports whether every number of the inputs is finite.
 func (c *modelCase) finite() bool {
@@ -30,12 +37,15 @@ func (c *modelCase) finite() bool {
 	return true
 }
 
-// The cost of a comparison: the reference takes about 22 ns a pair of positions and channel, the noise some runs more.
+// The cost of a comparison on one core: the reference takes about 22 ns a pair of positions and channel, and about 1 ns a
+// weight and position; the tolerance of every engine takes as much again and more.
 const (
-	nanosecondsPerPair = 22
-	referenceRuns      = 10
-	secondsAllowed     = 2
-	longestChecked     = 64
+	nanosecondsPerPair   = 22
+	nanosecondsPerWeight = 1
+	referenceRuns        = 10
+	secondsAllowed       = 4
+	longestChecked       = 64
+	shortestChecked      = 8
 )
 
 // cases are the inputs that a model is compared on: the given ones, or seeded ones of the chosen size and, when the size
@@ -45,11 +55,8 @@ func (o *Options) cases(ctx context.Context, s *subject) ([]*modelCase, error) {
 	first := InputSizes{Batch: o.Batch, Sequence: o.Sequence, Grid: o.Grid}
 	if o.Sequence == 0 && s.stored != nil && o.Grid == [2]int{} {
 		var err error
-		if first.Sequence, err = affordable(s.stored); err != nil {
+		if first, err = o.affordable(s.stored); err != nil {
 			return nil, err
-		}
-		if s.stored.NeedsGrid() {
-			first.Grid = divide(first.Sequence)
 		}
 	}
 	single := InputSizes{Batch: 1, Sequence: 1, Grid: [2]int{1, 1}}
@@ -128,31 +135,78 @@ func describeInputs(s *subject, in map[string]*tensor.Tensor, made []string) str
 	return text
 }
 
-// affordable is the longest sequence, at most 64 and what the biases reach, that can be compared in about two seconds.
-func affordable(m *reference.Model) (int, error) {
+// affordable is the largest batch and the longest sequence, at most 2 and 64 and what the biases reach, that can be compared
+// in a few seconds. A batch of 2 shows more than a sequence longer than 16 does.
+func (o *Options) affordable(m *reference.Model) (InputSizes, error) {
+	size := InputSizes{Batch: o.Batch}
 	longest := longestChecked
 	if n := m.MaxLen(); n > 0 {
 		longest = min(longest, n)
 	}
 	if l, err := fixedGrid(m); err != nil || l > 0 {
-		return l, err
+		size.Sequence = l
+		return size, err
 	}
-	channels := 0
-	for i := range m.Layers {
-		channels += m.Layers[i].Hidden()
+	if m.Patches != nil {
+		size.Grid = affordableGrid(m)
+		return size, nil
 	}
-	for t := longest; t > 4; t-- {
-		if seconds := float64(t*t*channels*defaultBatch*referenceRuns*nanosecondsPerPair) * 1e-9; seconds <= secondsAllowed {
-			return t, nil
+	least := min(2*shortestChecked, longest)
+	for _, size.Batch = range []int{max(o.Batch, defaultBatch), max(o.Batch, 1)} {
+		for size.Sequence = longest; size.Sequence > least; size.Sequence-- {
+			if seconds(m, size.Batch, size.Sequence) <= secondsAllowed {
+				break
+			}
+		}
+		if seconds(m, size.Batch, size.Sequence) <= secondsAllowed {
+			break
+		}
+		least = min(shortestChecked, longest)
+	}
+	if m.NeedsGrid() {
+		size.Grid = divide(size.Sequence)
+	}
+	return size, nil
+}
+
+// seconds is what comparing a model on a batch of sequences takes.
+func seconds(m *reference.Model, batch, sequence int) float64 {
+	channels, weights := 0, 0
+	for i := range m.Blocks {
+		b := &m.Blocks[i]
+		channels += b.Hidden()
+		weights += b.Q.Weight.Len() + b.K.Weight.Len() + b.V.Weight.Len()
+		if b.Out != nil {
+			weights += b.Out.Weight.Len()
+		}
+		if b.MLP != nil {
+			weights += b.MLP.Up.Weight.Len() + b.MLP.Down.Weight.Len()
 		}
 	}
-	return min(longest, 4), nil
+	if m.Head != nil {
+		weights += m.Head.Weight.Len()
+	}
+	perPosition := float64(sequence*channels*nanosecondsPerPair + weights*nanosecondsPerWeight)
+	return float64(batch*sequence) * referenceRuns * perPosition * 1e-9
+}
+
+// affordableGrid is how many rows and columns of patches an image should have: borders all around and something between.
+// Zero leaves it to the model, whose positions may have decided.
+func affordableGrid(m *reference.Model) [2]int {
+	if !m.Patches.Positions.Empty() {
+		return [2]int{}
+	}
+	grid := defaultGrid()
+	for grid[1] > 2 && seconds(m, defaultBatch, grid[0]*grid[1]) > secondsAllowed {
+		grid = [2]int{2, grid[1] - 1}
+	}
+	return grid
 }
 
 // fixedGrid is the number of positions that a layer's own grid leaves no choice about, 0 when there is none.
 func fixedGrid(m *reference.Model) (int, error) {
-	for i := range m.Layers {
-		if g := m.Layers[i].Grid; g != [2]int{} {
+	for i := range m.Blocks {
+		if g := m.Blocks[i].Grid; g != [2]int{} && m.Patches == nil {
 			return places(g)
 		}
 	}

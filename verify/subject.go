@@ -14,6 +14,7 @@ import (
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
+	"github.com/aftonnx/aftonnx/ops/wiring"
 	"github.com/aftonnx/aftonnx/reference"
 )
 
@@ -93,7 +94,7 @@ func (s *subject) setExact(path string, m *reference.Model) error {
 	if m == nil || s.stored != nil {
 		return nil
 	}
-	err := checkEdges(path, s.graph)
+	err := checkEdges(path, s.graph, m)
 	if err == nil {
 		s.stored, err = roundModel(m, s.dtype)
 	}
@@ -101,18 +102,25 @@ func (s *subject) setExact(path string, m *reference.Model) error {
 	return err
 }
 
-// checkEdges makes sure that a graph has the input and the output of a stack of layers.
-func checkEdges(path string, g *onnxgraph.Model) error {
+// checkEdges makes sure that a graph has the input and the output of a model.
+func checkEdges(path string, g *onnxgraph.Model, m *reference.Model) error {
 	for _, edge := range []struct {
 		kind, name string
 		values     []onnxgraph.Value
-	}{{"input", "x", g.Inputs()}, {"output", "y", g.Outputs()}} {
+	}{{"input", wiring.InputName(m), g.Inputs()}, {"output", wiring.OutputName(m), g.Outputs()}} {
 		if !slices.ContainsFunc(edge.values, func(v onnxgraph.Value) bool { return v.Name == edge.name }) {
 			return &importer.Error{File: path, Found: fmt.Sprintf("has no %s %q", edge.kind, edge.name),
 				Allowed: "the names of an export"}
 		}
 	}
 	return nil
+}
+
+func (s *subject) loadable() *loadable { return &loadable{s.data, s.graph.Proto(), s.dir} }
+
+// walked reports whether the model is verified block by block: a network, or one that does not fit the budget.
+func (s *subject) walked(o *Options) bool {
+	return s.stored != nil && (!s.stored.IsStack() || len(o.parts(s)) > 1)
 }
 
 // readModel reads an ONNX model. Without one, it is left to the importer to judge the file.
@@ -146,7 +154,7 @@ func newSubject(path, dir string, data []byte, p *onnxpb.ModelProto) (*subject, 
 	}
 	stored, err := importer.FromONNX(path, p, &importer.Source{Path: path})
 	if err == nil {
-		err = checkEdges(path, graph)
+		err = checkEdges(path, graph, stored)
 	}
 	if err != nil {
 		s.foreign = fmt.Sprintf("the truth is the native engine in float64, not the reference: %v", err)

@@ -1,12 +1,16 @@
 package verify
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"math"
-	"slices"
+	"strings"
 
+	"github.com/aftonnx/aftonnx/export"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops/wiring"
 	"github.com/aftonnx/aftonnx/reference"
 )
 
@@ -19,34 +23,65 @@ func (s *subject) weights(name string) (row Result, told bool, err error) {
 			return row, false, err
 		}
 	}
-	for _, m := range []*reference.Model{s.exact, s.stored} {
-		if m != nil {
-			row.requireFinite(m)
+	held := s.stored
+	if held == nil { // what the checkpoint has; that the file has the same was just seen
+		held = s.exact
+	}
+	if held != nil {
+		if err := row.requireFinite(held); err != nil {
+			return row, false, err
 		}
 	}
 	return row, s.exact != nil || !row.Pass, nil
 }
 
-// requireFinite fails a row about weights that are no finite numbers, but for the -Inf by which a position bias removes a
-// pair: with them the truth is no number either, and any engine agrees with that.
-func (r *Result) requireFinite(m *reference.Model) {
-	for i := range m.Layers {
-		for _, w := range layerWeights(&m.Layers[i]) {
-			broken := isUndefined
-			if w.name == biasName {
-				broken = isUndefinedBesideMask
-			}
-			if j := slices.IndexFunc(w.array.Data, broken); j >= 0 {
-				r.fail("layers.%d.%s: element %v is %v: not finite", i, w.name, tensor.Unravel(j, w.array.Shape), w.array.Data[j])
-			}
-		}
+// modelWeights lists the weights of a model by the names that they have in an exported file.
+func modelWeights(m *reference.Model) ([]wiring.Weight, error) {
+	g, err := wiring.Build(m, wiring.Options{DType: tensor.Float32, Opset: export.DefaultOpset})
+	if err != nil {
+		return nil, err
 	}
+	return g.Weights, nil
 }
 
-// biasName is the position bias among a layer's weights.
-const biasName = "w"
+// requireFinite fails a row about weights that are no finite numbers, but for the -Inf by which a position bias removes a
+// pair: with them the truth is no number either, and any engine agrees with that.
+func (r *Result) requireFinite(m *reference.Model) error {
+	list, err := modelWeights(m)
+	if err != nil {
+		return err
+	}
+	for _, w := range list {
+		broken := isUndefined
+		if strings.HasSuffix(w.Name, biasSuffix) {
+			broken = isUndefinedBesideMask
+		}
+		start := 0
+		err := w.Weight.Parts(func(part *tensor.Tensor) error {
+			for i := range part.Len() {
+				if v := part.At(i); broken(v) {
+					r.fail("%s: element %v is %v: not finite", w.Name, tensor.Unravel(start+i, w.Weight.Shape()), v)
+					return errSeen
+				}
+			}
+			start += part.Len()
+			return nil
+		})
+		if err != nil && !errors.Is(err, errSeen) {
+			return fmt.Errorf("%s: %w", w.Name, err)
+		}
+	}
+	return nil
+}
 
-// compareWeights holds every weight in the file against the checkpoint's, rounded once to the file's type, bit for bit.
+// errSeen ends the reading of a weight of which enough is known.
+var errSeen = errors.New("enough was read")
+
+// biasSuffix is how the name of a position bias ends.
+const biasSuffix = ".w"
+
+// compareWeights holds every weight in the file against the checkpoint's, rounded once to the file's type, bit for bit. It
+// holds a piece of one weight at a time.
 func (s *subject) compareWeights(name string) (Result, error) {
 	row := Result{
 		Name: name, Kind: KindWeights, Engine: Reference, DType: s.dtype.String(), Pass: true,
@@ -56,11 +91,13 @@ func (s *subject) compareWeights(name string) (Result, error) {
 	for _, t := range s.graph.Proto().GetGraph().GetInitializer() {
 		stored[t.GetName()] = t
 	}
-	for i := range s.exact.Layers {
-		for _, w := range layerWeights(&s.exact.Layers[i]) {
-			if err := row.addWeight(fmt.Sprintf("layers.%d.%s", i, w.name), stored, s.dir, w.array, s.dtype); err != nil {
-				return row, err
-			}
+	list, err := modelWeights(s.exact)
+	if err != nil {
+		return row, err
+	}
+	for _, w := range list {
+		if err := row.addWeight(w, stored[w.Name], s); err != nil {
+			return row, fmt.Errorf("%s: %w", w.Name, err)
 		}
 	}
 	return row, nil
@@ -74,125 +111,121 @@ func (r *modelRun) rounding(s *subject) (Result, error) {
 		Derived: "none: what rounding the weights does to the output",
 	}
 	for i, c := range r.cases {
-		y, err := s.exact.Forward(c.x(), c.grid)
+		y, err := s.exact.Forward(c.reference(s.exact))
 		if err != nil {
 			return row, fmt.Errorf("%s: reference on the checkpoint's weights: %w", c.id, err)
 		}
-		want := r.want[i]["y"]
-		l := limit{scale: make([]float64, len(want.Data))}
-		largest := largestFinite(want.Data)
-		for j := range l.scale {
-			l.scale[j] = largest
-		}
-		row.add(c.id, want.Data, want.Shape, y, l)
+		want := r.want[i][wiring.OutputName(s.exact)]
+		row.add(c.id, want.Data, want.Shape, y, unjudged(want))
 	}
 	return row, nil
 }
 
-// namedWeight is one array of a layer, by the name it has in an exported file.
-type namedWeight struct {
-	name  string
-	array tensor.Array
-}
-
-// layerWeights lists the arrays that a layer has.
-func layerWeights(l *reference.Layer) []namedWeight {
-	var list []namedWeight
-	for _, p := range []struct {
-		name   string
-		linear *reference.Linear
-	}{{"q", &l.Q}, {"k", &l.K}, {"v", &l.V}, {"out", l.Out}} {
-		if p.linear == nil {
-			continue
-		}
-		list = append(list, namedWeight{p.name + ".weight", p.linear.Weight})
-		if p.linear.Bias != nil {
-			bias := tensor.Array{Shape: []int{len(p.linear.Bias)}, Data: p.linear.Bias}
-			list = append(list, namedWeight{p.name + ".bias", bias})
-		}
+// unjudged is a limit that allows everything.
+func unjudged(want tensor.Array) limit {
+	l := limit{scale: make([]float64, len(want.Data))}
+	largest := largestFinite(want.Data)
+	for i := range l.scale {
+		l.scale[i] = largest
 	}
-	if !l.W.Empty() {
-		list = append(list, namedWeight{biasName, l.W})
-	}
-	return list
-}
-
-// roundModel is the model that an exporter should have written: every weight rounded once.
-func roundModel(exact *reference.Model, dtype tensor.DType) (*reference.Model, error) {
-	m := &reference.Model{Layers: append([]reference.Layer{}, exact.Layers...)}
-	for i := range m.Layers {
-		l := &m.Layers[i]
-		if l.Out != nil {
-			out := *l.Out
-			l.Out = &out
-		}
-		for _, p := range []*reference.Linear{&l.Q, &l.K, &l.V, l.Out} {
-			if p == nil {
-				continue
-			}
-			if err := roundInto(&p.Weight.Data, p.Weight.Shape, dtype); err != nil {
-				return nil, err
-			}
-			if err := roundInto(&p.Bias, []int{len(p.Bias)}, dtype); err != nil {
-				return nil, err
-			}
-		}
-		if err := roundInto(&l.W.Data, l.W.Shape, dtype); err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
-}
-
-// roundInto replaces values by new memory; none stay none.
-func roundInto(values *[]float64, shape []int, dtype tensor.DType) error {
-	if *values == nil {
-		return nil
-	}
-	t, err := tensor.FromFloat64s(dtype, shape, *values)
-	if err != nil {
-		return err
-	}
-	*values = t.Float64s()
-	return nil
+	return l
 }
 
 // addWeight compares one weight. The error it records is that of rounding; a rounded weight has no tolerance.
-func (r *Result) addWeight(name string, stored map[string]*onnxpb.TensorProto, dir string, exact tensor.Array,
-	dtype tensor.DType) error {
+func (r *Result) addWeight(exact wiring.Weight, stored *onnxpb.TensorProto, s *subject) error {
 	r.Cases++
-	p, ok := stored[name]
-	if !ok {
-		r.fail("%s: is missing in the file", name)
+	if stored == nil {
+		r.fail("%s: is missing in the file", exact.Name)
 		return nil
 	}
-	got, err := onnxpb.ReadTensor(p, dir)
+	held, err := onnxpb.InitializerWeight(stored, s.dir)
 	if err != nil {
 		return err
 	}
-	if got.DType != dtype || !tensor.SameShape(got.Shape, exact.Shape) {
-		r.fail("%s: the file holds %s %s, want %s %s", name,
-			got.DType, tensor.FormatShape(got.Shape), dtype, tensor.FormatShape(exact.Shape))
+	shape := exact.Weight.Shape()
+	if held.DType() != s.dtype || !tensor.SameShape(held.Shape(), shape) {
+		r.fail("%s: the file holds %s %s, want %s %s", exact.Name,
+			held.DType(), tensor.FormatShape(held.Shape()), s.dtype, tensor.FormatShape(shape))
 		return nil
 	}
-	want, err := exact.Tensor(dtype)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	largest := largestFinite(exact.Data)
-	for i, v := range exact.Data {
-		g, w := got.At(i), want.At(i)
-		if d := math.Abs(g - v); d > 0 && !math.IsInf(d, 0) {
-			r.MaxAbs = max(r.MaxAbs, Number(d))
-			r.MaxRel = max(r.MaxRel, Number(d/largest))
+	got := read(held)
+	defer got.stop()
+	start, largest, off := 0, 0.0, 0.0
+	err = exact.Weight.Parts(func(part *tensor.Tensor) error {
+		want, err := part.Cast(s.dtype)
+		if err != nil {
+			return err
 		}
-		if excess(g, w, 0) > 0 {
-			at := tensor.Unravel(i, exact.Shape)
-			if r.Worst == nil {
-				r.Worst = &Worst{Case: name, Index: at, Got: Number(g), Want: Number(w)}
+		for i := range part.Len() {
+			g, err := got.element()
+			if err != nil {
+				return err
 			}
-			r.fail("%s: element %v is %v, the checkpoint's rounded to %s is %v", name, at, g, dtype, w)
+			v := part.At(i)
+			if !isUndefined(v) {
+				largest = max(largest, math.Abs(v))
+			}
+			if d := math.Abs(g - v); d > off && !math.IsInf(d, 0) {
+				off = d
+			}
+			if w := want.At(i); excess(g, w, 0) > 0 {
+				r.differ(exact.Name, tensor.Unravel(start+i, shape), Worst{Got: Number(g), Want: Number(w)})
+			}
 		}
+		start += part.Len()
+		return nil
+	})
+	if off > 0 {
+		r.MaxAbs = max(r.MaxAbs, Number(off))
+		r.MaxRel = max(r.MaxRel, Number(off/largest))
 	}
-	return nil
+	return err
+}
+
+// differ records a weight that is not the checkpoint's.
+func (r *Result) differ(name string, at []int, w Worst) {
+	if r.Worst == nil {
+		w.Case, w.Index = name, at
+		r.Worst = &w
+	}
+	r.fail("%s: element %v is %v, the checkpoint's rounded to %s is %v", name, at, float64(w.Got), r.DType, float64(w.Want))
+}
+
+// reader gives the elements of a weight one by one, as they are read.
+type reader struct {
+	next func() (*tensor.Tensor, error, bool)
+	stop func()
+	part *tensor.Tensor
+	at   int
+}
+
+func read(w tensor.Weight) *reader {
+	r := &reader{}
+	r.next, r.stop = iter.Pull2(func(yield func(*tensor.Tensor, error) bool) {
+		err := w.Parts(func(part *tensor.Tensor) error {
+			if !yield(part, nil) {
+				return errSeen
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errSeen) {
+			yield(nil, err)
+		}
+	})
+	return r
+}
+
+func (r *reader) element() (float64, error) {
+	for r.part == nil || r.at == r.part.Len() {
+		part, err, ok := r.next()
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			return 0, errors.New("the file holds too few elements")
+		}
+		r.part, r.at = part, 0
+	}
+	r.at++
+	return r.part.At(r.at - 1), nil
 }
