@@ -52,6 +52,8 @@ func sniff(src source, lim limits) (Kind, error) {
 		return "", err
 	}
 	switch {
+	case isSafetensors(src, head, lim):
+		return Safetensors, nil
 	case strings.HasPrefix(head, localSig), strings.HasPrefix(head, endSig):
 		return PyTorchZip, nil
 	case head[0] == opProto && strings.Contains(head[:min(len(head), 32)], legacyMagic):
@@ -68,6 +70,14 @@ func sniff(src source, lim limits) (Kind, error) {
 		return Safetensors, nil
 	}
 	return "", unknown(src, head, lim)
+}
+
+// isSafetensors knows a file by a header's length that can be true and the brace behind it. It comes before all other
+// formats: a length may begin with the bytes of any of them, as 384 does with those of a pickle, but none of them goes on
+// with the zeros of a length.
+func isSafetensors(src source, head string, lim limits) bool {
+	n := le64(head, 0)
+	return n <= uint64(min(lim.header, src.size-lengthBytes)) && strings.HasPrefix(strings.TrimLeft(head[lengthBytes:], " \t\r\n"), "{")
 }
 
 // looksLikeSafetensors accepts what begins with a length and an opening brace, and any length that only a binary number

@@ -48,3 +48,14 @@ func TestSniff_refused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) { refusedBytes(t, []byte(c.data), c.want...) })
 	}
 }
+
+// TestSniff_length: the length of a safetensors header may look like the beginning of anything.
+func TestSniff_length(t *testing.T) {
+	entry := `{` + stEntry(`"w"`, 0, 6) + `}`
+	for _, n := range []int{0x80, 0x0180, 0x0280, 0x0380, 0x0480, 0x0580, 0x0680, 0x2123, 0x5a4d, 0x8b1f, 0x0108} {
+		f := accepted(t, safetensorsFile(entry+strings.Repeat(" ", n-len(entry)), floats(0, 1, 2, 3, 4, 5)))
+		if got := values(t, f, "w"); f.Kind() != Safetensors || got[5] != 5 {
+			t.Errorf("a header of %#x bytes: %s, %v", n, f.Kind(), got)
+		}
+	}
+}
