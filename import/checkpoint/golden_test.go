@@ -45,7 +45,7 @@ func sameAs(t *testing.T, path, expect string) *File {
 		if diff := cmp.Diff(Info{Name: name, DType: got.DType, Shape: got.Shape}, info); !ok || diff != "" {
 			t.Errorf("Info(%q) differs from the tensor:\n%s", name, diff)
 		}
-		if got.DType == tensor.Float16 || got.DType == tensor.BFloat16 {
+		if got.DType != w.DType && (got.DType == tensor.Float16 || got.DType == tensor.BFloat16) {
 			if got, err = got.Cast(tensor.Float32); err != nil {
 				t.Fatal(err)
 			}
