@@ -49,7 +49,7 @@ func (b *block) read(src source, p []byte, from int64) error {
 }
 
 func (b *block) readChecked(src source, p []byte, from int64) error {
-	check := b.checksum && !b.verified.Load()
+	check := b.unverified()
 	inPlace := from == 0 && int64(len(p)) == b.size && !b.deflated
 	if check && !inPlace {
 		if err := b.verify(src); err != nil {
@@ -64,6 +64,10 @@ func (b *block) readChecked(src source, p []byte, from int64) error {
 	}
 	return nil
 }
+
+// unverified reports whether there is something that the content has to agree with, and nobody has looked yet: a checksum,
+// or the size of what is compressed.
+func (b *block) unverified() bool { return (b.checksum || b.deflated) && !b.verified.Load() }
 
 func (b *block) fill(src source, p []byte, from int64) error {
 	if b.deflated {
@@ -103,13 +107,13 @@ func (b *block) verify(src source) error {
 type onlyWriter struct{ io.Writer }
 
 func (b *block) compare(sum uint32) error {
-	if sum == b.crc {
+	if sum == b.crc || !b.checksum {
 		b.verified.Store(true)
 		return nil
 	}
 	allowed := fmt.Sprintf("%08x, as the directory says: the file is damaged", b.crc)
 	if b.crc == 0 {
-		allowed = "00000000, as the directory says: damaged, or saved without checksums (torch's set_crc32_options(False))"
+		allowed = "00000000, as the directory says: damaged (a file without checksums has none at all)"
 	}
 	return &Error{Found: fmt.Sprintf("checksum %08x", sum), Allowed: allowed}
 }
@@ -132,7 +136,7 @@ func (b *block) inflateError(n int64, err error) error {
 
 // text reads a whole block whose memory the caller has charged, once.
 func (b *block) text(src source) (string, error) {
-	if b.checksum {
+	if b.unverified() {
 		if err := b.verify(src); err != nil {
 			return "", b.located(err)
 		}

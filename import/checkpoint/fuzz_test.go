@@ -259,7 +259,7 @@ func FuzzTorchZip(f *testing.F) {
 				t.Fatalf("record %q of %d bytes, archive/zip sees %q of %d", ours.name, ours.size, entry.Name,
 					entry.UncompressedSize64)
 			}
-			got, err := ours.block().text(src)
+			got, err := dir.block(ours).text(src)
 			if err != nil {
 				continue
 			}

@@ -29,7 +29,6 @@ type File struct {
 	index
 	order []int32 // of tensors, by name
 
-	notes    []string
 	indexSum string // SHA-256 of the index of the shards; empty when there is none
 }
 
@@ -50,6 +49,7 @@ func (d *dataFile) located(err error, tensorName string) error {
 type index struct {
 	tensors  []namedTensor // in the order of the file
 	metadata []pair
+	notes    []string
 }
 
 // pair is one text beside the tensors.

@@ -34,7 +34,7 @@ func (v *view) pieces(src source, yield func([]byte) bool) error {
 // piece, or, when the pieces are the whole content as it lies in the file, after the last: then it is the reader's error
 // that tells him to drop what he was given.
 func (b *block) pieces(src source, from, n int64, yield func([]byte) bool) error {
-	check := b.checksum && !b.verified.Load()
+	check := b.unverified()
 	if whole := n == b.size && !b.deflated; check && !whole {
 		if err := b.verify(src); err != nil {
 			return err

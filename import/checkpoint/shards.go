@@ -122,6 +122,11 @@ func (f *File) join(x *shardIndex, shards []*File) error {
 			}
 		}
 	}
+	for _, s := range shards {
+		for _, note := range s.notes {
+			f.notes = append(f.notes, s.files[0].name+": "+note)
+		}
+	}
 	f.joinMetadata(shards)
 	return nil
 }

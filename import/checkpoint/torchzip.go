@@ -58,7 +58,13 @@ func readTorchZip(src source, lim limits, b *budget) (*index, error) {
 		return nil, err
 	}
 	x, err := flatten(root, len(text), src.size, lim, b)
-	return x, at(err, "record "+quote(record.name))
+	if err != nil {
+		return nil, at(err, "record "+quote(record.name))
+	}
+	if dir.noSums {
+		x.notes = []string{"the file has no checksums (torch's set_crc32_options(False)): damage would go unnoticed"}
+	}
+	return x, nil
 }
 
 // findPickle finds the one data.pkl, and tells apart the other archives that end in .pt or .zip.
@@ -100,7 +106,7 @@ func (z *torchZip) smallRecord(e *zipEntry) (string, error) {
 		return "", &Error{Place: "record " + quote(e.name), Found: fmt.Sprintf("%d bytes", e.size),
 			Allowed: fmt.Sprintf("at most %d", most)}
 	}
-	return e.block().text(z.src)
+	return z.dir.block(e).text(z.src)
 }
 
 func (z *torchZip) checkVersion() error {
@@ -148,7 +154,7 @@ func (z *torchZip) pickleText(e *zipEntry) (string, error) {
 	if err := z.budget.charge(e.size); err != nil {
 		return "", err
 	}
-	return e.block().text(z.src)
+	return z.dir.block(e).text(z.src)
 }
 
 // storage finds the record of a storage, which must have exactly the size that the pickle gives it, every time.
@@ -172,7 +178,7 @@ func (z *torchZip) storage(id storageID) (*storage, error) {
 		return nil, &Error{Found: fmt.Sprintf("%d elements of %s", id.numel, id.class.dtype),
 			Allowed: fmt.Sprintf("the %d bytes of record %s", e.size, quote(name))}
 	}
-	s := &storage{key: id.key, dtype: id.class.dtype, numel: id.numel, block: e.block()}
+	s := &storage{key: id.key, dtype: id.class.dtype, numel: id.numel, block: z.dir.block(e)}
 	s.block.bigEndian = z.bigEndian
 	z.storages[id.key] = s
 	return s, nil

@@ -311,7 +311,7 @@ func TestZip_damagedContent(t *testing.T) {
 		{"P14 no checksum", with(sixRecord, func(r *record) {
 			r.streamed = false
 			r.central, r.local = put(16, u32(0)), put(14, u32(0))
-		}), []string{"checksum", "set_crc32_options"}},
+		}), []string{"checksum", "has none at all"}},
 		{"P14 checksum of a storage read in part", func() archive {
 			a := crc(sixRecord)
 			a.records[0].data = part
@@ -384,4 +384,31 @@ func TestZip_large(t *testing.T) {
 		}
 		refused(t, path, `record "archive/data.pkl"`, "a pickle of 1073741824 bytes", "268435456")
 	})
+}
+
+// TestZip_noChecksums: torch.save can be told to leave the checksums out. That is a file, and said; one checksum missing
+// among others is damage (P14).
+func TestZip_noChecksums(t *testing.T) {
+	a := sixArchive()
+	for i := range a.records {
+		a.records[i].central = put(16, u32(0))
+		a.records[i].descriptor = put(4, u32(0))
+	}
+	f := accepted(t, a.bytes())
+	if diff := cmp.Diff([]float64{0, 1, 2, 3, 4, 5}, values(t, f, "")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if notes := f.Notes(); len(notes) != 1 || !strings.Contains(notes[0], "no checksums") {
+		t.Errorf("notes %q", notes)
+	}
+	if n := checkWeights(t, f); n != 1 {
+		t.Errorf("%d origins", n)
+	}
+	a.records[1].deflate, a.records[1].data = true, a.records[1].data+"more"
+	a.records[1].central = func(h []byte) []byte { return put(24, u32(24))(put(16, u32(0))(h)) }
+	a.records[1].descriptor = func(d []byte) []byte { return put(12, u32(24))(put(4, u32(0))(d)) }
+	refusedBytes(t, a.bytes(), `record "archive/data/0"`, "a compressed record that holds 25 bytes or more")
+	if notes := accepted(t, sixArchive().bytes()).Notes(); len(notes) != 0 {
+		t.Errorf("with checksums: notes %q", notes)
+	}
 }

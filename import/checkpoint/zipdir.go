@@ -55,6 +55,7 @@ type zipEntry struct {
 type zipDir struct {
 	entries []zipEntry // in the order of the directory
 	byName  []int32
+	noSums  bool // all checksums are 0: torch.save can be told to leave them out
 }
 
 func entryName(e *zipEntry) string { return e.name }
@@ -68,9 +69,9 @@ func (d *zipDir) find(name string) (*zipEntry, bool) {
 }
 
 // block gives the content of an entry.
-func (e *zipEntry) block() *block {
+func (d *zipDir) block(e *zipEntry) *block {
 	return &block{kind: "record", name: e.name, off: e.data, size: e.size, stored: e.stored,
-		deflated: e.method == methodDeflate, checksum: true, crc: e.crc}
+		deflated: e.method == methodDeflate, checksum: !d.noSums, crc: e.crc}
 }
 
 // readZip reads and checks the directory. What it accepts has one meaning for every reader: the archive starts at byte 0,
@@ -122,11 +123,13 @@ func (d *zipDir) check(src source, lim limits, dirOff int64) error {
 			Allowed: "one"}
 	}
 	inflated := int64(0)
+	d.noSums = true
 	for i := range d.entries {
 		e := &d.entries[i]
 		if err := e.checkSizes(lim, src.size); err != nil {
 			return at(err, "record "+quote(e.name))
 		}
+		d.noSums = d.noSums && e.crc == 0
 		if e.method != methodDeflate {
 			continue
 		}
