@@ -32,6 +32,10 @@ func weightsIn(dir string) (name string, notes []string, err error) {
 		}
 	}
 	if name == "" {
+		if _, err := os.Stat(filepath.Join(dir, ".metadata")); err == nil {
+			return "", nil, &Error{Found: "a distributed checkpoint of PyTorch's", Allowed: "one file, made of it by: " +
+				"python3 -m torch.distributed.checkpoint.format_utils dcp_to_torch DIRECTORY FILE"}
+		}
 		return "", nil, &Error{Found: "a directory without weights", Allowed: "a regular file, or a directory with " +
 			"model.safetensors, pytorch_model.bin, or the .index.json of their shards"}
 	}

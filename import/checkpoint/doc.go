@@ -1,6 +1,6 @@
 // Package checkpoint reads named tensors out of checkpoint files: PyTorch zip archives, PyTorch's older pickle streams,
-// and safetensors, in one file or in shards beside an index. It owns those formats and nothing else: it must not know what a tensor is for, which model a
-// name belongs to, or how a value is used.
+// and safetensors, in one file or in shards beside an index. It owns those formats and nothing else: it must not know
+// what a tensor is for, which model a name belongs to, or how a value is used.
 //
 // The kind of a file is decided by its content, never by its name, and only once: there is no second attempt with another
 // reader. Open reads the index (zip directory and data.pkl, pickle, or JSON header) and checks all of it; the bytes of

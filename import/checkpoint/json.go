@@ -10,7 +10,8 @@ import (
 )
 
 // jsonText walks JSON (RFC 8259) token by token, for a caller that knows what must come next. It never recurses deeper
-// than it is told and never guesses: encoding/json would fold the case of keys, let the last of two equal keys win and turn bad UTF-8 into U+FFFD.
+// than it is told and never guesses: encoding/json would fold the case of keys, let the last of two equal keys win and
+// turn bad UTF-8 into U+FFFD.
 type jsonText struct {
 	what string // for errors: header or index
 	s    string // valid UTF-8

@@ -92,6 +92,23 @@ func TestShards(t *testing.T) {
 	}
 }
 
+// TestShards_here: the index may be named from within its directory.
+func TestShards_here(t *testing.T) {
+	t.Chdir(directory(t, sharded()))
+	for _, path := range []string{".", indexName, "./" + indexName} {
+		if f := opened(t, path); f.Dir() != "." || len(f.Names()) != 3 {
+			t.Errorf("%s: directory %q, tensors %q", path, f.Dir(), f.Names())
+		}
+	}
+	if err := os.Remove(secondShard); err != nil {
+		t.Fatal(err)
+	}
+	var e *Error
+	if _, err := Open(indexName); !errors.As(err, &e) || e.File != secondShard {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestShards_torch: the shards may be PyTorch's files; the content decides, whatever the names.
 func TestShards_torch(t *testing.T) {
 	dir := directory(t, map[string]string{
@@ -168,7 +185,8 @@ func refusedShards() []shardCase {
 		`{"metadata": ` + strings.Repeat("[", 1<<20):           {"nested too deep"},
 	}
 	for text, want := range texts {
-		cases = append(cases, shardCase{name: "text " + text[:min(len(text), 60)], files: map[string]string{indexName: text}, want: want})
+		cases = append(cases, shardCase{name: "text " + text[:min(len(text), 60)],
+			files: map[string]string{indexName: text}, want: want})
 	}
 	return cases
 }
@@ -306,7 +324,8 @@ func TestShards_hubCache(t *testing.T) {
 	}
 	checkWeights(t, opened(t, snapshot))
 	shard := filepath.Join(snapshot, secondShard)
-	if err := errors.Join(os.Remove(shard), os.Symlink(filepath.Join(directory(t, sharded()), secondShard), shard)); err != nil {
+	outside := filepath.Join(directory(t, sharded()), secondShard)
+	if err := errors.Join(os.Remove(shard), os.Symlink(outside, shard)); err != nil {
 		t.Fatal(err)
 	}
 	refusedDirectory(t, snapshot, secondShard, "not in this directory")
@@ -332,6 +351,7 @@ func TestOpen_directory(t *testing.T) {
 		{"file and shards", map[string]string{"model.safetensors": safe, indexName: index}, "",
 			`both "model.safetensors" and "model.safetensors.index.json"`},
 		{"nothing", map[string]string{"config.json": "{}", "weights.pt": torch}, "", "a directory without weights"},
+		{"distributed", map[string]string{".metadata": "\x80\x02}.", "__0_0.distcp": torch}, "", "dcp_to_torch"},
 		{"damaged", map[string]string{"model.safetensors": safe[:40]}, "", "model.safetensors"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -76,8 +76,8 @@ func sniff(src source, lim limits) (Kind, error) {
 // formats: a length may begin with the bytes of any of them, as 384 does with those of a pickle, but none of them goes on
 // with the zeros of a length.
 func isSafetensors(src source, head string, lim limits) bool {
-	n := le64(head, 0)
-	return n <= uint64(min(lim.header, src.size-lengthBytes)) && strings.HasPrefix(strings.TrimLeft(head[lengthBytes:], " \t\r\n"), "{")
+	most := min(lim.header, src.size-lengthBytes)
+	return le64(head, 0) <= uint64(most) && strings.HasPrefix(strings.TrimLeft(head[lengthBytes:], " \t\r\n"), "{")
 }
 
 // looksLikeSafetensors accepts what begins with a length and an opening brace, and any length that only a binary number
