@@ -41,6 +41,9 @@ func weighted(t *testing.T) (*onnxpb.ModelProto, []onnxpb.Weight) {
 func store(t *testing.T, path string, placement modelfile.Placement) string {
 	t.Helper()
 	m, weights := weighted(t)
+	if placement == modelfile.Reuse {
+		weights[0].Value = placed(t, weights[0].Value, filepath.Join(filepath.Dir(path), "weights", "w.bin"))
+	}
 	f, err := modelfile.Stage(path, m, weights, modelfile.Options{Placement: placement})
 	if err == nil {
 		err = f.Commit()
@@ -51,12 +54,36 @@ func store(t *testing.T, path string, placement modelfile.Placement) string {
 	return f.Data
 }
 
-// A model gives the same bits whether its weights are in it or beside it, loaded by its path or from memory.
+// placed puts a float32 weight into a file, at an offset that no page begins at, as a checkpoint has them.
+func placed(t *testing.T, w tensor.Weight, path string) tensor.Weight {
+	t.Helper()
+	a, err := w.Array()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := a.Tensor(tensor.Float32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const offset = 4096 + 8
+	if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o755), os.WriteFile(path, append(make([]byte, offset), v.Data...), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	return tensor.NewWeight(tensor.WeightOptions{Shape: a.Shape, DType: tensor.Float32,
+		Origin: &tensor.Origin{Path: path, Offset: offset},
+		Parts:  func(yield func(*tensor.Tensor) error) error { return yield(v) }})
+}
+
+// A model gives the same bits whether its weights are in it, beside it or in the file they were read from, and whether it
+// is loaded by its path or from memory.
 func TestLoad_externalData(t *testing.T) {
 	rt := open(t)
 	dir := t.TempDir()
-	inline, external := filepath.Join(dir, "inline.onnx"), filepath.Join(dir, "external.onnx")
+	inline, external, reused := filepath.Join(dir, "inline.onnx"), filepath.Join(dir, "external.onnx"), filepath.Join(dir, "reused.onnx")
 	store(t, inline, modelfile.Never)
+	if name := store(t, reused, modelfile.Reuse); name != "" {
+		t.Fatalf("nothing was left to write, and there is %q", name)
+	}
 	if store(t, external, modelfile.Always) == "" {
 		t.Fatal("there is no data file")
 	}
@@ -70,6 +97,7 @@ func TestLoad_externalData(t *testing.T) {
 		for _, load := range []func() (*ort.Session, error){
 			func() (*ort.Session, error) { return rt.Load(inline, o) },
 			func() (*ort.Session, error) { return rt.Load(external, o) },
+			func() (*ort.Session, error) { return rt.Load(reused, o) },
 			func() (*ort.Session, error) {
 				return rt.LoadBytes(data, ort.SessionOptions{NoKernels: o.NoKernels, Dir: dir})
 			},

@@ -240,34 +240,3 @@ func (c *Companion) release() {
 		c.lock = nil
 	}
 }
-
-// supersede removes the owner's other companions: the owner refers to them no longer. Those that another process has just
-// put in place are locked and stay, as do all where there are no locks; what cannot be removed stays too.
-func (c *Companion) supersede() {
-	if c == nil {
-		return
-	}
-	dir := filepath.Dir(c.owner)
-	d, err := os.Open(dir)
-	if err != nil {
-		return
-	}
-	names, err := d.Readdirnames(-1)
-	d.Close()
-	if err != nil {
-		return
-	}
-	for _, name := range names {
-		if name != c.Name() && isCompanion(name, companionStemOf(c.owner)) {
-			removeUnlocked(filepath.Join(dir, name), 0)
-		}
-	}
-}
-
-func isCompanion(name, stem string) bool {
-	sum, hasPrefix := strings.CutPrefix(name, stem+"-")
-	sum, hasSuffix := strings.CutSuffix(sum, companionSuffix)
-	return hasPrefix && hasSuffix && len(sum) == companionHash && isHex(sum)
-}
-
-func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }

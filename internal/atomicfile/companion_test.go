@@ -192,6 +192,30 @@ func TestCompanion_superseded(t *testing.T) {
 	wantNames(t, dir, append(strangers, "m.onnx")...)
 }
 
+// An owner that was copied or renamed keeps its companion when another takes its name.
+func TestCompanion_renamedOwner(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "m.onnx")
+	commitPair(t, path, "first", false)
+	if err := os.Rename(path, filepath.Join(dir, "kept.onnx")); err != nil {
+		t.Fatal(err)
+	}
+	commitPair(t, path, "second", false)
+	commitPair(t, path, "third", true)
+	want := []string{"kept.onnx", dataName("first"), "m.onnx", dataName("third")}
+	if runtime.GOOS == "windows" {
+		want = append(want, dataName("second"))
+	}
+	wantNames(t, dir, want...)
+	large := filepath.Join(dir, "large.onnx") // nobody knows what it refers to
+	writeFile(t, large, "", 0o644)
+	if err := os.Truncate(large, maxOwner+1); err != nil {
+		t.Fatal(err)
+	}
+	commitPair(t, path, "fourth", true)
+	wantNames(t, dir, append(want, "large.onnx", dataName("fourth"))...)
+}
+
 // A companion that two writers share stays until the second is done with it.
 func TestCompanion_shared(t *testing.T) {
 	dir := t.TempDir()

@@ -14,14 +14,15 @@ const (
 	keyLocation = "location"
 	keyOffset   = "offset"
 	keyLength   = "length"
-	keyChecksum = "checksum" // SHA-1 of the whole file; that the model's own digest is finer, see WeightsDigest
+	keyChecksum = "checksum"
 )
 
 // External is where the data of a tensor lies outside its model.
 type External struct {
 	Location string // slash-separated, relative to the model's folder
 	Offset   int64
-	Length   int64 // -1: not given, as many as the tensor takes
+	Checksum string // SHA-1 of the whole file in hexadecimal, "" when not given; this package writes none
+	Length   int64  // -1: not given, as many as the tensor takes
 }
 
 func isExternal(t *TensorProto) bool {
@@ -91,6 +92,7 @@ func (e *External) set(key, value string) *Error {
 			return &Error{Offset: -1, Found: fmt.Sprintf("external_data's checksum is %q", shorten(value)),
 				Allowed: "40 hexadecimal digits (SHA-1)"}
 		}
+		e.Checksum = strings.ToLower(value)
 		return nil
 	}
 	return &Error{Offset: -1, Found: fmt.Sprintf("external_data has an entry %q", shorten(key)),

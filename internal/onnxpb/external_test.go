@@ -1,6 +1,7 @@
 package onnxpb
 
 import (
+	"crypto/sha1"
 	"errors"
 	"fmt"
 	"math"
@@ -193,6 +194,27 @@ func TestExternal_hostileFiles(t *testing.T) {
 	}
 }
 
+// X15: a checksum, which is of the whole file, is held against it when a tensor is read.
+func TestExternal_checksum(t *testing.T) {
+	dir := t.TempDir()
+	content := []byte("twelve bytes")
+	if err := os.WriteFile(filepath.Join(dir, "w"), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sum := fmt.Sprintf("%X", sha1.Sum(content))
+	for name, err := range readers(outside("location=w", "offset=4", "checksum="+sum), dir) {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	content[0] ^= 1 // outside the tensor
+	if err := os.WriteFile(filepath.Join(dir, "w"), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, outside("location=w", "offset=4", "checksum="+sum), dir,
+		fmt.Sprintf("its SHA-1 is %x, want %s, as external_data has it", sha1.Sum(content), strings.ToLower(sum)))
+}
+
 // X12: what was checked first may have been swapped when it is read.
 func TestExternal_swappedFile(t *testing.T) {
 	dir := t.TempDir()
@@ -250,7 +272,7 @@ func TestFolder_manyFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range maxDataFiles - 1 {
-		folder.sizes[fmt.Sprint(i)] = 8 // as if it had looked at them
+		folder.files[fmt.Sprint(i)] = &dataFile{size: 8} // as if it had looked at them
 	}
 	if _, err := folder.Weight(outside("location=one more")); err == nil || !strings.Contains(err.Error(), "more than 4096 files") {
 		t.Errorf("one file more: error %v", err)
@@ -297,7 +319,7 @@ func TestInitializerWeight_lazy(t *testing.T) {
 	if err := errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, 8<<30)); err != nil {
 		t.Skip("no sparse files here:", err)
 	}
-	p := outside("location=w", "offset=8", "checksum="+strings.Repeat("0a", 20))
+	p := outside("location=w", "offset=8")
 	p.Dims = []int64{1 << 10, 1 << 20}
 	before := heap()
 	w, err := InitializerWeight(p, dir)

@@ -1,11 +1,14 @@
 package onnxpb
 
 import (
+	"crypto/sha1"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
@@ -17,11 +20,17 @@ const maxDataFiles = 4096
 // model with many tensors in one file costs one look. It is not safe for concurrent use, unlike the weights it gives.
 type Folder struct {
 	dir   string
-	sizes map[string]int64 // by location
+	files map[string]*dataFile // by location
+}
+
+// dataFile is a file that was looked at.
+type dataFile struct {
+	size int64
+	sum  func() (string, error) // SHA-1 of what it holds, computed when a tensor with a checksum is read first
 }
 
 // NewFolder describes a folder; dir "" is none, in which no external data is found.
-func NewFolder(dir string) *Folder { return &Folder{dir: dir, sizes: map[string]int64{}} }
+func NewFolder(dir string) *Folder { return &Folder{dir: dir, files: map[string]*dataFile{}} }
 
 // external is an external tensor whose file was looked at.
 type external struct {
@@ -31,6 +40,7 @@ type external struct {
 	dtype tensor.DType
 	shape []int
 	size  int // bytes
+	file  *dataFile
 }
 
 // look checks an external tensor: its type and shape, its entries, and that the file has the bytes.
@@ -58,11 +68,10 @@ func (f *Folder) look(t *TensorProto) (*external, error) {
 		return nil, e.fail(fmt.Sprintf("%d for %s %s", e.size, dtype, tensor.FormatShape(e.shape)),
 			"external_data's length is %d", e.Length)
 	}
-	size, known := f.sizes[e.Location]
-	switch {
-	case known:
-		return e, e.inRange(size)
-	case len(f.sizes) == maxDataFiles:
+	switch e.file = f.files[e.Location]; {
+	case e.file != nil:
+		return e, e.inRange(e.file.size)
+	case len(f.files) == maxDataFiles:
 		return nil, e.fail("", "the model's data is in more than %d files", maxDataFiles)
 	}
 	file, err := e.open()
@@ -74,8 +83,38 @@ func (f *Folder) look(t *TensorProto) (*external, error) {
 	if err != nil {
 		return nil, e.fail("", "data file %q: %v", e.path(), reason(err))
 	}
-	f.sizes[e.Location] = info.Size()
+	e.file = &dataFile{size: info.Size(), sum: sync.OnceValues(e.sum)}
+	f.files[e.Location] = e.file
 	return e, nil
+}
+
+// sum hashes the whole data file.
+func (e *external) sum() (string, error) {
+	f, err := e.open()
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha1.New() // what ONNX prescribes: it finds accidents
+	if _, err := io.Copy(h, f); err != nil {
+		return "", e.fail("", "data file %q: %v", e.path(), reason(err))
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// checkSum holds the file against the checksum of the tensor, if it has one.
+func (e *external) checkSum() error {
+	if e.Checksum == "" {
+		return nil
+	}
+	sum, err := e.file.sum()
+	if err != nil {
+		return err
+	}
+	if sum != e.Checksum {
+		return e.fail(e.Checksum+", as external_data has it", "data file %q: its SHA-1 is %s", e.path(), sum)
+	}
+	return nil
 }
 
 // path is the data file's.
@@ -173,6 +212,9 @@ const pieceSize = 1 << 18
 
 // read calls yield with the bytes, piece by piece, which it must not keep.
 func (e *external) read(yield func(piece []byte) error) error {
+	if err := e.checkSum(); err != nil {
+		return err
+	}
 	f, err := e.open()
 	if err != nil {
 		return err
@@ -201,8 +243,8 @@ func (e *external) parts(yield func(*tensor.Tensor) error) error {
 }
 
 // Weight describes a tensor of the model without reading it: one whose data is in the model itself shares its memory, one
-// with external data is read when it is asked for. That the data is there is checked now and whenever it is read. Errors are
-// *Error and quote the tensor's name.
+// with external data is read when it is asked for. That the data is there is checked now and whenever it is read; a
+// checksum, which is that of the whole file, when it is read first. Errors are *Error and quote the tensor's name.
 func (f *Folder) Weight(t *TensorProto) (tensor.Weight, error) {
 	if !isExternal(t) {
 		v, err := TensorFromProto(t)

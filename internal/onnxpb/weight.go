@@ -57,33 +57,60 @@ func (w *Weight) write(to io.Writer) error {
 
 // round gives the bytes of a piece that begins at element start.
 func (w *Weight) round(part *tensor.Tensor, start int) ([]byte, error) {
-	if part.DType == w.DType {
+	var data []byte
+	switch from := part.DType; {
+	case from == w.DType:
 		return part.Data, nil
+	case from == tensor.Float64 && w.DType == tensor.Float32: // what is computed
+		data = narrow(part.Data)
+	case from == tensor.BFloat16 && w.DType == tensor.Float32: // many checkpoints
+		data = widen(part.Data)
+	default:
+		rounded, err := part.Cast(w.DType)
+		if err != nil {
+			return nil, err
+		}
+		data = rounded.Data
 	}
-	overflow := func(i int) error {
-		return &Error{Offset: -1, Found: fmt.Sprintf("element %v is %g, which %s cannot hold",
-			tensor.Unravel(start+i, w.Value.Shape()), part.At(i), w.DType)}
-	}
-	if part.DType == tensor.Float64 && w.DType == tensor.Float32 { // what is computed: without a switch for every element
-		data := make([]byte, 0, 4*part.Len())
+	if part.DType.Size() > w.DType.Size() || part.DType == tensor.BFloat16 && w.DType == tensor.Float16 {
 		for i := range part.Len() {
-			v := math.Float64frombits(binary.LittleEndian.Uint64(part.Data[8*i:]))
-			f := float32(v)
-			if math.IsInf(float64(f), 0) && !math.IsInf(v, 0) {
-				return nil, overflow(i)
+			if isInf(w.DType, data, i) && !math.IsInf(part.At(i), 0) {
+				return nil, fmt.Errorf("element %v is %g, which %s cannot hold", tensor.Unravel(start+i, w.Value.Shape()),
+					part.At(i), w.DType)
 			}
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(f))
-		}
-		return data, nil
-	}
-	rounded, err := part.Cast(w.DType)
-	if err != nil {
-		return nil, err
-	}
-	for i := range part.Len() {
-		if math.IsInf(rounded.At(i), 0) && !math.IsInf(part.At(i), 0) {
-			return nil, overflow(i)
 		}
 	}
-	return rounded.Data, nil
+	return data, nil
+}
+
+// narrow rounds float64 to float32.
+func narrow(from []byte) []byte {
+	to := make([]byte, len(from)/2)
+	for i := 0; i < len(from); i += 8 {
+		v := math.Float64frombits(binary.LittleEndian.Uint64(from[i:]))
+		binary.LittleEndian.PutUint32(to[i/2:], math.Float32bits(float32(v)))
+	}
+	return to
+}
+
+// widen makes float32 of bfloat16, which is its upper half.
+func widen(from []byte) []byte {
+	to := make([]byte, 2*len(from))
+	for i := 0; i < len(from); i += 2 {
+		to[2*i+2], to[2*i+3] = from[i], from[i+1]
+	}
+	return to
+}
+
+// isInf reports whether element i is infinite.
+func isInf(d tensor.DType, data []byte, i int) bool {
+	switch d {
+	case tensor.Float32:
+		return binary.LittleEndian.Uint32(data[4*i:])&0x7fffffff == 0x7f800000
+	case tensor.Float16:
+		return binary.LittleEndian.Uint16(data[2*i:])&0x7fff == 0x7c00
+	case tensor.BFloat16:
+		return binary.LittleEndian.Uint16(data[2*i:])&0x7fff == 0x7f80
+	}
+	return false
 }
