@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "near": cmdNear, "same": cmdSame, "corrupt": cmdCorrupt, "external": cmdExternal,
+			"exits": cmdExits, "near": cmdNear, "same": cmdSame, "corrupt": cmdCorrupt, "files": cmdFiles,
 		},
 	})
 }
@@ -128,6 +128,18 @@ func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
 		if other := ts.ReadFile(name); other != first {
 			ts.Fatalf("%s holds\n%s\n%s holds\n%s", args[0], first, name, other)
 		}
+	}
+}
+
+// cmdFiles is "files DIR N": the folder holds that many files and folders, temporary ones included.
+func cmdFiles(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: files DIR N")
+	}
+	entries, err := os.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if strconv.Itoa(len(entries)) != args[1] {
+		ts.Fatalf("%s holds %v, want %s files", args[0], entries, args[1])
 	}
 }
 

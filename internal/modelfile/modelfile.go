@@ -128,7 +128,7 @@ func (f *File) stageData(path string, m *onnxpb.ModelProto, weights []onnxpb.Wei
 	var data *onnxpb.Data
 	companion, err := atomicfile.StageCompanion(path, atomicfile.Options{Force: o.Force}, func(w io.Writer) (err error) {
 		if data, err = onnxpb.WriteData(w, m, weights, options); err == nil && o.Placement == Reuse && data.Reused == 0 {
-			err = errors.New("no weight lies in its file as the model needs it (same type, nothing computed): none to reuse")
+			err = errors.New("no weight lies in its file as the model needs it (same type, nothing computed): --external-data always writes them")
 		}
 		return err
 	})
@@ -155,7 +155,8 @@ func locate(dir string, origin tensor.Origin, size int) (string, error) {
 	}
 	relative, err := filepath.Rel(folder, file)
 	if err != nil || relative == ".." || strings.HasPrefix(relative, ".."+string(filepath.Separator)) {
-		return "", fmt.Errorf("lies in %q, and a model in %q can refer only to files in its folder or below", origin.Path, dir)
+		return "", fmt.Errorf("lies in %q, and a model in %q can refer only to files in its folder or below: "+
+			"--external-data always copies them", origin.Path, dir)
 	}
 	location := filepath.ToSlash(relative)
 	return location, onnxpb.CheckBeneath(folder, location, origin.Offset, size)

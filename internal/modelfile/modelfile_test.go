@@ -215,7 +215,7 @@ func TestStage_refuses(t *testing.T) {
 		want   string
 	}{
 		{"reuse of a file elsewhere", tensor.Float32, outside, Options{Placement: Reuse}, "can refer only to files in its folder or below"},
-		{"nothing to reuse", tensor.Float16, outside, Options{Placement: Reuse}, "none to reuse"},
+		{"nothing to reuse", tensor.Float16, outside, Options{Placement: Reuse}, "--external-data always writes them"},
 		{"overflow, inline", tensor.Float16, big, Options{Placement: Never}, "element [599] is 1e+06, which float16 cannot hold"},
 		{"overflow, external", tensor.Float16, big, Options{Placement: Always}, "element [599] is 1e+06, which float16 cannot hold"},
 		{"placement", tensor.Float16, big, Options{Placement: "sometimes"}, `placement "sometimes": unknown`},
