@@ -2,9 +2,11 @@ package onnxpb
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
@@ -20,16 +22,20 @@ type Weight struct {
 // size is the number of bytes that the elements take in the model.
 func (w *Weight) size() (int, error) {
 	if w.Value.Empty() {
-		return 0, fmt.Errorf("%q: the weight is not set", w.Name)
+		return 0, w.fail("the weight is not set")
 	}
 	if w.DType != w.Value.DType() && !(w.DType.IsFloat() && w.Value.DType().IsFloat()) {
-		return 0, fmt.Errorf("%q: is %s, which cannot be rounded to %s", w.Name, w.Value.DType(), w.DType)
+		return 0, w.fail("is %s, which cannot be rounded to %s", w.Value.DType(), w.DType)
 	}
 	n, err := tensor.ByteLen(w.DType, w.Value.Shape())
 	if err != nil {
-		return 0, fmt.Errorf("%q: %w", w.Name, err)
+		return 0, w.fail("%v", err)
 	}
 	return n, nil
+}
+
+func (w *Weight) fail(format string, args ...any) error {
+	return &Error{Place: strconv.Quote(w.Name), Offset: -1, Found: fmt.Sprintf(format, args...)}
 }
 
 // proto is the initialiser without its data.
@@ -37,22 +43,25 @@ func (w *Weight) proto() *TensorProto {
 	return TensorToProto(w.Name, &tensor.Tensor{DType: w.DType, Shape: w.Value.Shape()})
 }
 
-// write writes the elements. A finite one that the type cannot hold is an error, not an infinity.
+// write writes the elements. A finite one that the type cannot hold is an *Error, not an infinity; errors of reading and
+// writing are passed on.
 func (w *Weight) write(to io.Writer) error {
 	done := 0
+	var written error
 	err := w.Value.Parts(func(part *tensor.Tensor) error {
 		data, err := w.round(part, done)
 		if err != nil {
 			return err
 		}
 		done += part.Len()
-		_, err = to.Write(data)
-		return err
+		_, written = to.Write(data)
+		return written
 	})
-	if err != nil {
-		return fmt.Errorf("%q: %w", w.Name, err)
+	var own *Error
+	if err == nil || written != nil || errors.As(err, &own) && own.Place == strconv.Quote(w.Name) {
+		return err // which says enough: of a full disk no weight is the cause
 	}
-	return nil
+	return fmt.Errorf("%q: %w", w.Name, err)
 }
 
 // round gives the bytes of a piece that begins at element start.
@@ -75,8 +84,8 @@ func (w *Weight) round(part *tensor.Tensor, start int) ([]byte, error) {
 	if part.DType.Size() > w.DType.Size() || part.DType == tensor.BFloat16 && w.DType == tensor.Float16 {
 		for i := range part.Len() {
 			if isInf(w.DType, data, i) && !math.IsInf(part.At(i), 0) {
-				return nil, fmt.Errorf("element %v is %g, which %s cannot hold", tensor.Unravel(start+i, w.Value.Shape()),
-					part.At(i), w.DType)
+				return nil, w.fail("element %v is %g, which %s cannot hold", tensor.Unravel(start+i, w.Value.Shape()), part.At(i),
+					w.DType)
 			}
 		}
 	}

@@ -166,10 +166,14 @@ func TestWrite_refuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: error %v does not say %q", test.name, err, test.want)
 		}
+		var own *Error
+		if reading := strings.HasSuffix(test.want, "missing") || strings.HasSuffix(test.want, "fire"); errors.As(err, &own) == reading {
+			t.Errorf("%s: error %v is an *Error: %t", test.name, err, !reading)
+		}
 	}
 	full := errors.New("no space left on device")
-	if err := Write(failing{full}, everyField(t), someWeights(tensor.Float32), WriteOptions{}); !errors.Is(err, full) {
-		t.Errorf("a writer that fails: error %v, want %v", err, full)
+	if err := Write(failing{full}, everyField(t), someWeights(tensor.Float32), WriteOptions{}); err != full {
+		t.Errorf("a writer that fails: error %v, want %v and no weight's name", err, full)
 	}
 }
 

@@ -10,9 +10,8 @@ import (
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
-// The rules of a data file. A runtime can map a tensor into memory where it begins at a page, on Windows at a multiple of
-// 64 KiB; that much padding is worth it from 1 MiB on, as it is in ONNX Runtime's own writer. Constants of a few elements
-// stay in the model, where shape inference needs them.
+// The rules of a data file. ONNX wants a tensor to begin where it can be mapped: at a page, on Windows at a multiple of 64 KiB,
+// which is little padding from 1 MiB on. Constants of a few elements stay in the model, where shape inference needs them.
 const (
 	minExternal = 1 << 10
 	alignSmall  = 4 << 10
