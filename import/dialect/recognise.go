@@ -35,6 +35,10 @@ type Result struct {
 // Recognise reads the layers of a file, in the order of their numbers, and what stands around them. Errors are *FlagError where the command line has to
 // decide, *Error where the file is wrong, and whatever the Source returns.
 func Recognise(in Input) (*Result, error) {
+	var err error
+	if in.Source, err = unwrap(in.File, in.Source); err != nil {
+		return nil, err
+	}
 	scope, err := findLayers(in.File, in.Source.Names(), dialects())
 	if err != nil {
 		return nil, err
