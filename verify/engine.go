@@ -131,10 +131,14 @@ type program struct {
 	graph   *onnxgraph.Model
 	bodies  *onnxgraph.Model // graph with its function bodies inlined; nil if it has none
 	nodes   uint64           // its AFT nodes
+	takes   map[string]bool  // its inputs
 }
 
 func (s *engineSet) load(e Engine, m *loadable) (*program, error) {
-	p := &program{engine: e, nodes: countNodes(m.proto)}
+	p := &program{engine: e, nodes: countNodes(m.proto), takes: map[string]bool{}}
+	for _, v := range m.proto.GetGraph().GetInput() {
+		p.takes[v.GetName()] = true
+	}
 	var err error
 	if e == Native {
 		err = p.decode(m)

@@ -25,6 +25,10 @@ func (r *modelRun) fullLength(ctx context.Context, report *Report) error {
 			"no run at full length: it compares the kernels with the function bodies of AFT nodes")
 		return nil
 	}
+	if len(r.options.parts(s)) > 1 {
+		report.Notes = append(report.Notes, "no run at full length: the weights are more than are loaded at once")
+		return nil
+	}
 	relative, ends, err := r.relativeTolerance()
 	if err != nil {
 		return err
@@ -37,6 +41,9 @@ func (r *modelRun) fullLength(ctx context.Context, report *Report) error {
 	size := InputSizes{Batch: 1, Sequence: unlimitedLength, Grid: r.options.Grid}
 	if n := s.stored.MaxLen(); n > 0 {
 		size.Sequence = n
+	}
+	if p := s.stored.Patches; p != nil {
+		size.Grid = fullGrid(p, size.Grid)
 	}
 	if s.stored.NeedsGrid() && size.Grid == [2]int{} {
 		size.Grid = divide(size.Sequence)
@@ -69,6 +76,24 @@ func (r *modelRun) fullLength(ctx context.Context, report *Report) error {
 	report.Results = append(report.Results, row)
 	report.Covered = append(report.Covered, id)
 	return nil
+}
+
+// unlimitedImage is the side of the images that Full runs where a model takes any: the paper's on ImageNet.
+const unlimitedImage = 224
+
+// fullGrid is the grid of patches of an image of full size.
+func fullGrid(p *reference.PatchEmbedding, chosen [2]int) [2]int {
+	if chosen != [2]int{} {
+		return chosen
+	}
+	side := max(1, unlimitedImage/p.Patch())
+	grid := [2]int{side, side}
+	for axis, pixels := range p.Pixels.Size {
+		if pixels > 0 {
+			grid[axis] = pixels / p.Patch()
+		}
+	}
+	return grid
 }
 
 // fullRule is what a run at full length allows.

@@ -176,8 +176,11 @@ func (s *inputShapes) settleImage(patch int) {
 // defaultGrid has places on every border, some that are on none, and another width than height.
 func defaultGrid() [2]int { return [2]int{3, 5} }
 
-// divide is the most square grid of n places.
+// divide is the most square grid of n places; of more than any input may have it does not look for one.
 func divide(n int) [2]int {
+	if n > maxElements {
+		return [2]int{1, n}
+	}
 	for h := int(math.Sqrt(float64(n))); h > 1; h-- {
 		if n%h == 0 {
 			return [2]int{h, n / h}

@@ -2,6 +2,8 @@ package verify
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,6 +13,7 @@ import (
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
+	"github.com/aftonnx/aftonnx/reference"
 )
 
 func graphOf(t *testing.T, name string, o export.Options) *onnxgraph.Model {
@@ -129,5 +132,62 @@ func TestOpCases(t *testing.T) {
 		if len(gates) != 4 || len(causal) != 2 || len(cases) < 40 {
 			t.Errorf("%s: %d cases, gates %v, causal %v", def.Name, len(cases), gates, causal)
 		}
+	}
+}
+
+// Tokens are rows of the table, the last sequence of a batch is padded, and images consist of whole patches; what is fixed
+// stays.
+func TestSeededInputs_networks(t *testing.T) {
+	m := newMaker(t)
+	graph := func(of *reference.Model, mask bool) *onnxgraph.Model {
+		g, err := onnxgraph.New(exported(t, of, export.Options{AttentionMask: mask}), onnxgraph.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	language, conv, classed := graph(m.language(), true), graph(m.images(false), false), graph(m.images(true), false)
+	for _, test := range []struct {
+		name, input string
+		graph       *onnxgraph.Model
+		sizes       InputSizes
+		shape       []int
+	}{
+		{"tokens", "input_ids", language, InputSizes{}, []int{2, 12}},
+		{"a mask", "attention_mask", language, InputSizes{Batch: 3, Sequence: 5}, []int{3, 5}},
+		{"one position", "attention_mask", language, InputSizes{Batch: 1, Sequence: 1}, []int{1, 1}},
+		{"images", "pixel_values", conv, InputSizes{}, []int{2, 3, 6, 10}},
+		{"images of a grid", "pixel_values", conv, InputSizes{Batch: 1, Grid: [2]int{2, 4}}, []int{1, 3, 4, 8}},
+		{"images of one size", "pixel_values", classed, InputSizes{Grid: [2]int{5, 5}}, []int{2, 3, 4, 6}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			in, _, err := SeededInputs(test.graph, nil, test.sizes, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := in[test.input]
+			if diff := cmp.Diff(test.shape, got.Shape); diff != "" {
+				t.Fatalf("shape %v, want %v", got.Shape, test.shape)
+			}
+			values := got.Float64s()
+			largest, sum := slices.Max(values), 0.0
+			for _, v := range values {
+				sum += v
+			}
+			switch length := test.shape[len(test.shape)-1]; test.input {
+			case "input_ids":
+				if largest < 10 || largest >= testTokens {
+					t.Errorf("the largest token is %v, want one in 10..%d", largest, testTokens-1)
+				}
+			case "attention_mask":
+				padded := 0.0
+				if length > 1 {
+					padded = math.Ceil(float64(length) / 4)
+				}
+				if want := float64(len(values)) - padded; sum != want || values[0] != 1 || padded > 0 && values[len(values)-1] != 0 {
+					t.Errorf("mask %v, want %v ones and padding at the end", values, want)
+				}
+			}
+		})
 	}
 }

@@ -33,6 +33,7 @@ func Model(ctx context.Context, path string, o Options) (report *Report, err err
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, s.close()) }()
 	run := &modelRun{options: &o, truth: s}
 	if o.Other == "" {
 		if err := s.refuse(path, o.Import); err != nil {
@@ -92,19 +93,22 @@ func Model(ctx context.Context, path string, o Options) (report *Report, err err
 		report.Covered = append(report.Covered, c.id)
 	}
 	if s.stored != nil {
-		report.Covered = append(report.Covered, coverage(s))
+		report.Covered = append(report.Covered, o.coverage(s))
 	}
 	report.conclude()
 	return report, nil
 }
 
-func coverage(s *subject) string {
+func (o *Options) coverage(s *subject) string {
 	text := "the only layer"
 	if n := len(s.stored.Blocks); n > 1 {
 		text = fmt.Sprintf("all %d layers", n)
 	}
 	if n := s.stored.MaxLen(); n > 0 {
 		text += fmt.Sprintf(", biases reach %d positions", n)
+	}
+	if n := len(o.parts(s)); n > 1 {
+		text += fmt.Sprintf(", in %d parts of at most %.4g MiB of weights or a single layer", n, float64(o.partBytes())/(1<<20))
 	}
 	return text
 }

@@ -191,7 +191,9 @@ func (w *walk) runRival(ctx context.Context, v *rival, p *program, from string) 
 			}
 			inputs = map[string]*tensor.Tensor{from: x}
 			for name, t := range c.inputs {
-				inputs[name] = t
+				if p.takes[name] {
+					inputs[name] = t
+				}
 			}
 			v.x = append(v.x, x.Array())
 		}
@@ -381,6 +383,10 @@ func (w *walk) judge(v *rival, j int, s stage) tensor.Array {
 // conclude judges the model as it is, in one piece and with no value shown, where that was not what ran: it is that which others
 // will run. Its tolerance is that of all noise carried from the start to the end.
 func (w *walk) conclude(ctx context.Context, v *rival) error {
+	if v.lost != nil && len(w.parts) > 1 {
+		v.row.fail("%v", v.lost)
+		return nil
+	}
 	if v.lost != nil {
 		w.run.note("%s: blocks cannot be judged one by one: %v", v.engine, v.lost)
 	}

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/aftonnx/aftonnx/export"
@@ -11,14 +12,15 @@ import (
 
 // other holds a second model against the truth of the first, on the same inputs. Where the second is of a coarser type,
 // its inputs are rounded and the tolerance allows for the rounding of inputs and weights.
-func (r *modelRun) other(ctx context.Context, report *Report) error {
+func (r *modelRun) other(ctx context.Context, report *Report) (err error) {
 	o := *r.options
 	o.Source = nil
 	s, err := openSubject(r.options.Other, &o)
 	if err != nil {
 		return err
 	}
-	if !r.truth.checkpoint {
+	defer func() { err = errors.Join(err, s.close()) }()
+	if r.truth.source == nil {
 		if err := s.refuse(r.options.Other, o.Import); err != nil {
 			return err
 		}

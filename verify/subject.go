@@ -28,7 +28,7 @@ type subject struct {
 	exact  *reference.Model // from the checkpoint, not rounded; nil: not known
 	notes  []string
 
-	checkpoint bool // it was read from one
+	source *importer.Source // of a checkpoint; nil: it was read from a model
 
 	foreign string // the note that says why there is no reference
 }
@@ -53,8 +53,39 @@ func openSubject(path string, o *Options) (*subject, error) {
 	if err != nil {
 		return nil, err
 	}
+	s, err := o.encode(path, model, source)
+	if err == nil {
+		s.source, s.notes = source, append(source.Notes, s.notes...)
+		err = s.setExact(path, model)
+	}
+	if err != nil {
+		return nil, errors.Join(err, source.Close())
+	}
+	return s, nil
+}
+
+// maxInMemory is how many bytes of weights a checkpoint may have that is exported in memory.
+const maxInMemory = 1 << 30
+
+// encode exports a checkpoint in memory.
+func (o *Options) encode(path string, model *reference.Model, source *importer.Source) (*subject, error) {
 	options := o.Export
 	options.SourceSHA256 = source.SHA256
+	list, err := modelWeights(model)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", path, err)
+	}
+	bytes, dtype := int64(0), options.DType
+	if dtype == tensor.Invalid {
+		dtype = tensor.Float32
+	}
+	for _, w := range list {
+		bytes += weightBytes(dtype, w.Weight)
+	}
+	if bytes > maxInMemory {
+		return nil, &InputError{fmt.Errorf("%q: its export has %d bytes of weights, want at most %d to be made in memory: "+
+			"\"aftonnx export\" verifies what it writes", path, bytes, maxInMemory)}
+	}
 	data, err := export.Encode(model, options)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", path, err)
@@ -63,23 +94,28 @@ func openSubject(path string, o *Options) (*subject, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", path, err)
 	}
-	s, err := newSubject(path, "", data, p)
-	if err != nil {
-		return nil, err
+	return newSubject(path, "", data, p)
+}
+
+// close closes the file that weights are read from.
+func (s *subject) close() error {
+	if s.source == nil {
+		return nil
 	}
-	s.checkpoint = true
-	s.notes = append(source.Notes, s.notes...)
-	return s, s.setExact(path, model)
+	return s.source.Close()
 }
 
 // refuse is the importer's refusal of flags that say how to read a checkpoint, where path holds a model. The grid is not one:
 // it is that of the inputs.
 func (s *subject) refuse(path string, flags importer.Options) error {
 	flags.Grid = [2]int{}
-	if s.checkpoint || flags == (importer.Options{}) {
+	if s.source != nil || flags == (importer.Options{}) {
 		return nil
 	}
-	_, _, err := importer.Load(path, flags)
+	_, source, err := importer.Load(path, flags)
+	if err == nil {
+		return source.Close()
+	}
 	var flag *importer.FlagError
 	if errors.As(err, &flag) {
 		return err
