@@ -44,7 +44,8 @@ func (n noise) project(l *reference.Linear, x signal) (signal, error) {
 		for r := range rows {
 			s, i := sums[o*rows+r], r*out+o
 			y.value.Data[i] = s.value + bias
-			y.variance[i] = s.variance + growth*s.value*s.value + rounded*bias*bias + n.round(s.value) + n.round(y.value.Data[i])
+			y.variance[i] = s.variance + growth*s.value*s.value + rounded*bias*bias +
+				n.round(s.value) + n.round(y.value.Data[i])
 		}
 	})
 	return y, nil

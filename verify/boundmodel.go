@@ -58,7 +58,8 @@ func blockNames(m *reference.Model, i int) stageNames {
 	return s
 }
 
-// attend carries noise through the first half of a block: the stages are the output of its AFT node, and what the half gives.
+// attend carries noise through the first half of a block: the stages are the output of its AFT node, and what the half
+// gives.
 func (n noise) attend(b *reference.Block, names stageNames, x signal, at reference.Places) ([]stage, signal, error) {
 	in, err := x, error(nil)
 	if b.Norm != nil {

@@ -24,9 +24,15 @@ import (
 //	y = mean over T positions:
 //	    var y = sum var x/T^2 + u^2 (T/6+1) (mean(x^2)/T + y^2) + u^2 y^2
 
+// like is zeros of the shape of s.
+func like(s signal) signal {
+	n := len(s.value.Data)
+	return signal{tensor.Array{Shape: s.value.Shape, Data: make([]float64, n)}, make([]float64, n)}
+}
+
 // add is a + b, whatever their noises have in common.
 func (n noise) add(a, b signal) signal {
-	s := signal{tensor.Array{Shape: b.value.Shape, Data: make([]float64, len(b.value.Data))}, make([]float64, len(b.value.Data))}
+	s := like(b)
 	for i := range s.variance {
 		v := a.value.Data[i] + b.value.Data[i]
 		deviation := math.Sqrt(a.variance[i]) + math.Sqrt(b.variance[i])
@@ -94,7 +100,7 @@ func (n noise) gelu(x signal) signal {
 		erfUnit = max(n.stored, 0x1p-24)
 	}
 	input := n.stored*n.stored + erfUnit*erfUnit + n.root*n.root
-	y := signal{tensor.Array{Shape: x.value.Shape, Data: make([]float64, len(x.value.Data))}, make([]float64, len(x.value.Data))}
+	y := like(x)
 	for i, v := range x.value.Data {
 		twice := math.Erfc(-v / math.Sqrt2) // 1 + erf
 		p := math.Exp(-v*v/2) / math.Sqrt(2*math.Pi)

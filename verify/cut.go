@@ -69,7 +69,8 @@ func cut(p *onnxpb.ModelProto, c cutting) (*onnxpb.ModelProto, error) {
 		}
 	}
 	return &onnxpb.ModelProto{
-		IrVersion: p.IrVersion, ProducerName: p.ProducerName, OpsetImport: p.GetOpsetImport(), Functions: p.GetFunctions(), Graph: part,
+		IrVersion: p.IrVersion, ProducerName: p.ProducerName, OpsetImport: p.GetOpsetImport(), Functions: p.GetFunctions(),
+		Graph: part,
 	}, nil
 }
 

@@ -167,7 +167,8 @@ func (p *program) run(ctx context.Context, in map[string]*tensor.Tensor) (map[st
 }
 
 // runAs is run, of the native engine with the function bodies in the nodes' place if so asked.
-func (p *program) runAs(ctx context.Context, in map[string]*tensor.Tensor, bodies bool) (map[string]*tensor.Tensor, uint64, error) {
+func (p *program) runAs(ctx context.Context, in map[string]*tensor.Tensor, bodies bool) (
+	map[string]*tensor.Tensor, uint64, error) {
 	if p.graph != nil {
 		graph := p.graph
 		if bodies {

@@ -20,6 +20,9 @@ import (
 // outputs. The truth of anybody else's model is the native engine in float64. Options.Other names a second model that
 // is held against the same truth on the same inputs.
 //
+// A network is judged block by block, on what the engine itself put into each; a model of more than Options.PartBytes in
+// parts, one of which is loaded at a time (network.go).
+//
 // A truth that is not finite for finite inputs, and weights that are not, fail: every engine would agree with them. An
 // engine that refuses the model fails its rows, one that has nothing of its own to run in it is left out with a note.
 //
@@ -56,38 +59,8 @@ func Model(ctx context.Context, path string, o Options) (report *Report, err err
 		Schema: Schema, Subject: path, Seed: o.Seed, Engines: engines.status, Notes: append([]string{}, s.notes...),
 	}
 	run.engines, run.cases, run.report = engines, cases, report
-	if !s.walked(&o) {
-		if err := run.truths(ctx); err != nil {
-			return nil, err
-		}
-	}
-	rows, err := run.compare(ctx, s, "")
-	if err != nil {
+	if err := run.all(ctx); err != nil {
 		return nil, err
-	}
-	report.Results = append(report.Results, rows...)
-	if row, told := s.digest(); told {
-		report.Results = append(report.Results, row)
-	}
-	if err := report.addWeights(s, "weights"); err != nil {
-		return nil, err
-	}
-	if s.exact != nil {
-		rounding, err := run.rounding(s)
-		if err != nil {
-			return nil, err
-		}
-		report.Results = append(report.Results, rounding)
-	}
-	if o.Other != "" {
-		if err := run.other(ctx, report); err != nil {
-			return nil, err
-		}
-	}
-	if o.Full {
-		if err := run.fullLength(ctx, report); err != nil {
-			return nil, err
-		}
 	}
 	for _, c := range cases {
 		report.Covered = append(report.Covered, c.id)
@@ -97,6 +70,39 @@ func Model(ctx context.Context, path string, o Options) (report *Report, err err
 	}
 	report.conclude()
 	return report, nil
+}
+
+// all makes the rows.
+func (r *modelRun) all(ctx context.Context) error {
+	s, report := r.truth, r.report
+	if !s.walked(r.options) {
+		if err := r.truths(ctx); err != nil {
+			return err
+		}
+	}
+	rows, err := r.compare(ctx, s, "")
+	if err != nil {
+		return err
+	}
+	report.Results = append(report.Results, rows...)
+	if row, told := s.digest(); told {
+		report.Results = append(report.Results, row)
+	}
+	if err := report.addWeights(s, "weights"); err != nil {
+		return err
+	}
+	if err := r.addRounding(s); err != nil {
+		return err
+	}
+	if r.options.Other != "" {
+		if err := r.other(ctx, report); err != nil {
+			return err
+		}
+	}
+	if r.options.Full {
+		return r.fullLength(ctx, report)
+	}
+	return nil
 }
 
 func (o *Options) coverage(s *subject) string {

@@ -87,10 +87,12 @@ func (w *walk) enter(label string) (rows []*Result) {
 			continue
 		}
 		n := r.noiseOf(w.s, e)
-		row := &Result{Name: label + wiring.OutputName(w.model), Kind: KindOutput, Engine: e, DType: w.s.dtype.String(), Pass: true}
-		row.Derived = n.String() + "; block by block on the engine's own values; the error is the whole model's"
+		row := &Result{Name: label + wiring.OutputName(w.model), Kind: KindOutput, Engine: e, DType: w.s.dtype.String(),
+			Pass: true, Derived: n.String() + "; block by block on the engine's own values"}
 		if len(w.parts) > 1 {
-			row.Derived = fmt.Sprintf("%s; block by block in %d parts, each on the reference's value", n.String(), len(w.parts))
+			row.Derived += fmt.Sprintf(", in %d parts, each on the reference's value", len(w.parts))
+		} else {
+			row.Derived += "; the error is the whole model's"
 		}
 		rows = append(rows, row)
 		w.rivals = append(w.rivals, &rival{engine: e, row: row, noise: n})
@@ -380,8 +382,8 @@ func (w *walk) judge(v *rival, j int, s stage) tensor.Array {
 	return got.Array()
 }
 
-// conclude judges the model as it is, in one piece and with no value shown, where that was not what ran: it is that which others
-// will run. Its tolerance is that of all noise carried from the start to the end.
+// conclude judges the model as it is, in one piece and with no value shown, where that was not what ran: it is that which
+// others will run. Its tolerance is that of all noise carried from the start to the end.
 func (w *walk) conclude(ctx context.Context, v *rival) error {
 	if v.lost != nil && len(w.parts) > 1 {
 		v.row.fail("%v", v.lost)

@@ -40,7 +40,7 @@ type Result struct {
 	DType   string `json:"dtype"`
 	Pass    bool   `json:"pass"`
 	Cases   int    `json:"cases"`
-	MaxAbs  Number `json:"max_abs"` // largest |got - want|
+	MaxAbs  Number `json:"max_abs"` // largest |got - want|; of a network, at its output, with all that added up on the way
 	MaxRel  Number `json:"max_rel"` // the same over max|V| of its channel (operators) or max|want| (models)
 	Derived string `json:"derived"` // the rule that the tolerance follows
 	// Worst is where the error is the largest part of its tolerance, which need not be where it is MaxAbs; null if nothing

@@ -143,7 +143,7 @@ func roundWeight(w tensor.Weight, dtype tensor.DType) tensor.Weight {
 	if w.DType() == dtype {
 		return w
 	}
-	return tensor.NewWeight(tensor.WeightOptions{Shape: w.Shape(), DType: dtype, Parts: func(yield func(*tensor.Tensor) error) error {
+	parts := func(yield func(*tensor.Tensor) error) error {
 		return w.Parts(func(part *tensor.Tensor) error {
 			rounded, err := part.Cast(dtype)
 			if err != nil {
@@ -151,7 +151,8 @@ func roundWeight(w tensor.Weight, dtype tensor.DType) tensor.Weight {
 			}
 			return yield(rounded)
 		})
-	}})
+	}
+	return tensor.NewWeight(tensor.WeightOptions{Shape: w.Shape(), DType: dtype, Parts: parts})
 }
 
 // holdBlock is a block with its weights in memory, for all who need them in turn.

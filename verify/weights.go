@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"iter"
@@ -103,6 +104,23 @@ func (s *subject) compareWeights(name string) (Result, error) {
 	return row, nil
 }
 
+// addRounding adds the row about rounding where the checkpoint is known, and a pass over all its weights is not too much.
+func (r *modelRun) addRounding(s *subject) error {
+	if s.exact == nil {
+		return nil
+	}
+	if len(r.options.parts(s)) > 1 {
+		r.note("what rounding the weights does to the output was not measured: they are more than are loaded at once")
+		return nil
+	}
+	row, err := r.rounding(s)
+	if err != nil {
+		return err
+	}
+	r.report.Results = append(r.report.Results, row)
+	return nil
+}
+
 // rounding measures what rounding the weights does to the output: the reference on the exact weights against the
 // reference on the stored ones. It judges nothing.
 func (r *modelRun) rounding(s *subject) (Result, error) {
@@ -150,36 +168,54 @@ func (r *Result) addWeight(exact wiring.Weight, stored *onnxpb.TensorProto, s *s
 	}
 	got := read(held)
 	defer got.stop()
-	start, largest, off := 0, 0.0, 0.0
+	c := weightComparison{row: r, name: exact.Name, shape: shape, dtype: s.dtype}
 	err = exact.Weight.Parts(func(part *tensor.Tensor) error {
-		want, err := part.Cast(s.dtype)
+		same, err := got.take(part.Len() * s.dtype.Size())
 		if err != nil {
 			return err
 		}
-		for i := range part.Len() {
-			g, err := got.element()
-			if err != nil {
-				return err
-			}
-			v := part.At(i)
-			if !isUndefined(v) {
-				largest = max(largest, math.Abs(v))
-			}
-			if d := math.Abs(g - v); d > off && !math.IsInf(d, 0) {
-				off = d
-			}
-			if w := want.At(i); excess(g, w, 0) > 0 {
-				r.differ(exact.Name, tensor.Unravel(start+i, shape), Worst{Got: Number(g), Want: Number(w)})
-			}
-		}
-		start += part.Len()
-		return nil
+		return c.add(part, &tensor.Tensor{DType: s.dtype, Shape: part.Shape, Data: same})
 	})
-	if off > 0 {
-		r.MaxAbs = max(r.MaxAbs, Number(off))
-		r.MaxRel = max(r.MaxRel, Number(off/largest))
+	if c.off > 0 {
+		r.MaxAbs = max(r.MaxAbs, Number(c.off))
+		r.MaxRel = max(r.MaxRel, Number(c.off/c.largest))
 	}
 	return err
+}
+
+// weightComparison is one weight on its way.
+type weightComparison struct {
+	row          *Result
+	name         string
+	shape        []int
+	dtype        tensor.DType
+	done         int     // elements
+	off, largest float64 // the largest rounding error, and the largest element
+}
+
+// add compares a piece.
+func (c *weightComparison) add(exact, got *tensor.Tensor) error {
+	defer func() { c.done += exact.Len() }()
+	if exact.DType == c.dtype && bytes.Equal(exact.Data, got.Data) {
+		return nil
+	}
+	want, err := exact.Cast(c.dtype)
+	if err != nil {
+		return err
+	}
+	for i := range exact.Len() {
+		g, v := got.At(i), exact.At(i)
+		if !isUndefined(v) {
+			c.largest = max(c.largest, math.Abs(v))
+		}
+		if d := math.Abs(g - v); d > c.off && !math.IsInf(d, 0) {
+			c.off = d
+		}
+		if w := want.At(i); excess(g, w, 0) > 0 {
+			c.row.differ(c.name, tensor.Unravel(c.done+i, c.shape), Worst{Got: Number(g), Want: Number(w)})
+		}
+	}
+	return nil
 }
 
 // differ records a weight that is not the checkpoint's.
@@ -191,12 +227,12 @@ func (r *Result) differ(name string, at []int, w Worst) {
 	r.fail("%s: element %v is %v, the checkpoint's rounded to %s is %v", name, at, float64(w.Got), r.DType, float64(w.Want))
 }
 
-// reader gives the elements of a weight one by one, as they are read.
+// reader gives the bytes of a weight in pieces of any size.
 type reader struct {
 	next func() (*tensor.Tensor, error, bool)
 	stop func()
-	part *tensor.Tensor
-	at   int
+	left []byte // of the piece at hand
+	out  []byte
 }
 
 func read(w tensor.Weight) *reader {
@@ -215,17 +251,22 @@ func read(w tensor.Weight) *reader {
 	return r
 }
 
-func (r *reader) element() (float64, error) {
-	for r.part == nil || r.at == r.part.Len() {
-		part, err, ok := r.next()
-		if err != nil {
-			return 0, err
+// take gives the next n bytes, which are good until the next call.
+func (r *reader) take(n int) ([]byte, error) {
+	r.out = r.out[:0]
+	for len(r.out) < n {
+		if len(r.left) == 0 {
+			part, err, ok := r.next()
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				return nil, errors.New("the file holds too few elements")
+			}
+			r.left = part.Data
 		}
-		if !ok {
-			return 0, errors.New("the file holds too few elements")
-		}
-		r.part, r.at = part, 0
+		some := min(n-len(r.out), len(r.left))
+		r.out, r.left = append(r.out, r.left[:some]...), r.left[some:]
 	}
-	r.at++
-	return r.part.At(r.at - 1), nil
+	return r.out, nil
 }
