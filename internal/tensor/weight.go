@@ -50,6 +50,9 @@ func NewWeight(o WeightOptions) Weight {
 // Typed makes a weight of a tensor in memory, which is shared, not copied.
 func Typed(t *Tensor) Weight {
 	return NewWeight(WeightOptions{Shape: t.Shape, DType: t.DType, Parts: func(yield func(*Tensor) error) error {
+		if _, err := ByteLen(t.DType, t.Shape); err != nil {
+			return err
+		}
 		step := partElements * t.DType.Size()
 		for start := 0; start < len(t.Data); start += step {
 			piece := t.Data[start:min(start+step, len(t.Data))]
@@ -87,13 +90,13 @@ func (w Weight) Origin() *Origin { return w.origin }
 // Empty reports whether there is no array.
 func (w Weight) Empty() bool { return w.held == nil && w.parts == nil }
 
-// Len is the number of elements.
+// Len is the number of elements, 0 where the shape is none that an array can have.
 func (w Weight) Len() int {
-	n := 1
-	for _, d := range w.shape {
-		n *= d
-	}
 	if w.Empty() {
+		return 0
+	}
+	n, err := NumElements(w.shape)
+	if err != nil {
 		return 0
 	}
 	return n
@@ -131,14 +134,16 @@ func (w Weight) Array() (Array, error) {
 		return Array{}, err
 	}
 	done := 0
-	err = w.Parts(func(part *Tensor) error {
+	if err := w.Parts(func(part *Tensor) error {
 		for i := range part.Len() {
 			a.Data[done] = part.At(i)
 			done++
 		}
 		return nil
-	})
-	return a, err
+	}); err != nil {
+		return Array{}, err
+	}
+	return a, nil
 }
 
 // Parts gives the elements piece by piece, in their own type, and makes sure that there are as many as the shape says.
@@ -150,8 +155,11 @@ func (w Weight) Parts(yield func(part *Tensor) error) error {
 	if read == nil {
 		return nil
 	}
-	left := w.Len()
-	err := read(func(part *Tensor) error {
+	left, err := NumElements(w.shape)
+	if err != nil {
+		return err
+	}
+	err = read(func(part *Tensor) error {
 		if left -= part.Len(); left < 0 {
 			return fmt.Errorf("more than the %d elements of shape %s", w.Len(), FormatShape(w.shape))
 		}
@@ -180,11 +188,14 @@ func yieldArray(a Array, yield func(*Tensor) error) error {
 	return nil
 }
 
-// Reshaped is the same elements under another shape of as many elements.
+// Reshaped is the same elements under another shape of as many elements; no array stays no array.
 func (w Weight) Reshaped(shape []int) Weight {
-	if w.held != nil {
-		return Hold(Array{Shape: shape, Data: w.held.Data})
+	if w.Empty() {
+		return w
 	}
 	w.shape = append([]int{}, shape...)
+	if w.held != nil {
+		w.held = &Array{Shape: w.shape, Data: w.held.Data}
+	}
 	return w
 }
