@@ -97,18 +97,17 @@ func FoldKernel(w, gamma, beta Array, r Reparam) (Array, error) {
 	}
 	taps := len(w.Data) / w.Shape[0]
 	for h := range w.Shape[0] {
-		head := w.Data[h*taps : (h+1)*taps]
-		mean, std := moments(head, r.Unbiased)
+		head, folded := w.Data[h*taps:(h+1)*taps], out.Data[h*taps:(h+1)*taps]
+		std := centre(folded, head, r.Unbiased)
 		if std+r.Eps == 0 {
 			return Array{}, fmt.Errorf("kernel: head %d: its %d taps are all %v, so that their standard deviation is 0, "+
 				"and nothing is added to it", h, taps, head[0])
 		}
-		for j, tap := range head {
-			folded := gamma.Data[h]*((tap-mean)/(std+r.Eps)) + beta.Data[h]
+		for j := range folded {
+			folded[j] = gamma.Data[h]*(folded[j]/(std+r.Eps)) + beta.Data[h]
 			if r.Limit > 0 {
-				folded = r.Limit * math.Tanh(folded/r.Limit)
+				folded[j] = r.Limit * math.Tanh(folded[j]/r.Limit)
 			}
-			out.Data[h*taps+j] = folded
 		}
 	}
 	return out, nil
@@ -146,18 +145,29 @@ func checkKernel(w, gamma, beta Array, r Reparam) error {
 	return nil
 }
 
-// moments are the mean and the standard deviation of x.
-func moments(x []float64, unbiased bool) (mean, std float64) {
+// centre sets y to x minus its mean, and returns the standard deviation of x. It works on the differences from the first
+// value: a mean far from 0 costs no digits, and equal values have a deviation of exactly 0.
+func centre(y, x []float64, unbiased bool) float64 {
 	n := float64(len(x))
-	for _, v := range x {
-		mean += v
+	var total sum
+	for i, v := range x {
+		y[i] = v - x[0]
+		total.add(y[i])
 	}
-	mean /= n
-	for _, v := range x {
-		std += (v - mean) * (v - mean)
+	mean, largest := total.value()/n, 0.0
+	for i := range y {
+		y[i] -= mean
+		largest = max(largest, math.Abs(y[i]))
+	}
+	if largest == 0 {
+		return 0
+	}
+	squares := 0.0
+	for _, d := range y {
+		squares += (d / largest) * (d / largest) // of numbers up to 1: cannot overflow
 	}
 	if unbiased {
 		n--
 	}
-	return mean, math.Sqrt(std / n)
+	return largest * math.Sqrt(squares/n)
 }

@@ -116,3 +116,15 @@ func TestFoldErrors(t *testing.T) {
 		t.Errorf("an unknown gate is called %q", got)
 	}
 }
+
+// Equal taps have no deviation, though their mean may round to another number than they are.
+func TestFoldKernel_equal(t *testing.T) {
+	one := of(t, []int{1}, 1)
+	for _, tap := range []float64{0.1, 1e300, 5e-324} {
+		w := of(t, []int{1, 3}, tap, tap, tap)
+		if y, err := FoldKernel(w, one, one, Reparam{}); err == nil || !strings.Contains(err.Error(), "their standard deviation is 0") {
+			t.Errorf("three taps of %v: %v, %v", tap, y, err)
+		}
+		same(t, "with eps", must(t)(FoldKernel(w, one, one, Reparam{Eps: 1e-6})), of(t, []int{1, 3}, 1, 1, 1))
+	}
+}

@@ -100,8 +100,13 @@ func (m *Model) checkHead() error {
 		}
 	}
 	if m.Head == nil {
-		if m.Patches != nil {
+		switch {
+		case m.Patches != nil:
 			return errors.New("head: is missing behind the pooled image")
+		case m.Tied:
+			return errors.New("head.weight: is to be the token embedding, but there is no head")
+		case len(m.Labels) > 0:
+			return fmt.Errorf("labels: are %d, but there is no head", len(m.Labels))
 		}
 		return nil
 	}

@@ -14,7 +14,8 @@ const DefaultEps = 1e-5
 //
 //	y = Gain * (x - mean(x)) / sqrt(var(x) + Eps) + Bias
 //
-// where var divides by the number of channels (Ba, Kiros and Hinton 2016, arXiv:1607.06450; ONNX LayerNormalization).
+// where var divides by the number of channels (Ba, Kiros and Hinton 2016, arXiv:1607.06450; ONNX LayerNormalization). With
+// Eps = 0, a row of equal values is NaN.
 type LayerNorm struct {
 	Gain, Bias []float64 // one value a channel; no Bias: 0
 	Eps        float64
@@ -60,10 +61,9 @@ func (n *LayerNorm) Forward(x Array) (Array, error) {
 }
 
 func (n *LayerNorm) row(y, x []float64) {
-	mean, std := moments(x, false)
-	scale := 1 / math.Sqrt(std*std+n.Eps)
-	for i, v := range x {
-		y[i] = n.Gain[i] * ((v - mean) * scale)
+	scale := math.Hypot(centre(y, x, false), math.Sqrt(n.Eps)) // whose squares cannot overflow
+	for i := range y {
+		y[i] = n.Gain[i] * (y[i] / scale)
 		if n.Bias != nil {
 			y[i] += n.Bias[i]
 		}

@@ -2,6 +2,7 @@ package reference
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
@@ -66,9 +67,14 @@ func (p *Pixels) check(e *PatchEmbedding) error {
 			return fmt.Errorf("%s: has %d values, want %d, one a channel", v.name, len(v.values), e.Channels())
 		}
 	}
+	for _, v := range p.Mean {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("mean: holds %v, want finite numbers", v)
+		}
+	}
 	for _, v := range p.Std {
-		if !(v > 0) {
-			return fmt.Errorf("std: holds %v, want numbers above 0", v)
+		if !(v > 0) || math.IsInf(v, 0) {
+			return fmt.Errorf("std: holds %v, want finite numbers above 0", v)
 		}
 	}
 	if p.Size == [2]int{} {
@@ -77,6 +83,9 @@ func (p *Pixels) check(e *PatchEmbedding) error {
 	grid, err := e.Grid(p.Size[0], p.Size[1])
 	if err != nil {
 		return fmt.Errorf("image_size: %w", err)
+	}
+	if _, err := tensor.ByteLen(tensor.Float64, []int{e.Channels(), p.Size[0], p.Size[1]}); err != nil {
+		return fmt.Errorf("image_size: is %d x %d: %w", p.Size[0], p.Size[1], err)
 	}
 	if want := e.length(grid); !e.Positions.Empty() && e.Positions.Rank() == 2 && e.Positions.Shape()[0] != want {
 		return fmt.Errorf("image_size: (%d,%d) has %d positions, but positions.weight has %d", p.Size[0], p.Size[1], want,
