@@ -13,29 +13,18 @@ import (
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops/wiring"
+	"github.com/aftonnx/aftonnx/ops/wiring/wiringtest"
 	"github.com/aftonnx/aftonnx/reference"
 )
 
 // graphOf writes a model down the way an export does, without function bodies.
 func graphOf(t *testing.T, m *reference.Model, dtype tensor.DType) *onnxpb.ModelProto {
 	t.Helper()
-	g, err := wiring.Build(m, wiring.Options{DType: dtype, Opset: 17})
+	p, err := wiringtest.Proto(m, wiring.Options{DType: dtype, Opset: 17})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, w := range g.Weights {
-		a, err := w.Weight.Array()
-		if err != nil {
-			t.Fatal(err)
-		}
-		x, err := a.Tensor(dtype)
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.Proto.Initializer = append(g.Proto.Initializer, onnxpb.TensorToProto(w.Name, x))
-	}
-	return &onnxpb.ModelProto{IrVersion: 8, ProducerName: "aftonnx", Graph: g.Proto,
-		OpsetImport: []*onnxpb.OperatorSetIdProto{onnxpb.Opset("", 17)}}
+	return p
 }
 
 // byElements compares weights by what they hold.

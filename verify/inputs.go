@@ -246,12 +246,17 @@ func (s *inputShapes) value(v onnxgraph.Value, shape []int, rng *rand.Rand) (*te
 	return tensor.FromFloat64s(v.DType, shape, values)
 }
 
-// vocabulary is how many values an input of integers may have: the rows of the tables that it chooses from, else 10.
+// vocabulary is how many values an input of integers may have: the rows of the tables that it chooses from, else 10. Our own
+// models choose with what a Where lets through of it.
 func vocabulary(m *onnxgraph.Model, input string) int {
 	weights := initializers(m)
 	rows := 0
+	choosers := []string{input}
 	for _, n := range m.Proto().GetGraph().GetNode() {
-		if n.GetOpType() != "Gather" || len(n.GetInput()) != 2 || n.GetInput()[1] != input {
+		if n.GetOpType() == "Where" && len(n.GetInput()) == 3 && n.GetInput()[2] == input {
+			choosers = append(choosers, n.GetOutput()...)
+		}
+		if n.GetOpType() != "Gather" || len(n.GetInput()) != 2 || !slices.Contains(choosers, n.GetInput()[1]) {
 			continue
 		}
 		dims := weights[n.GetInput()[0]]

@@ -127,7 +127,10 @@ func (w *writer) pool(x string) string {
 	if w.model.Patches.ClassToken != nil {
 		return w.node("Gather", "pooled", []string{x, w.integer("zero", 0)}, onnxpb.IntAttr("axis", 1))
 	}
-	return w.mean("pooled", x, 1, 0)
+	if w.options.Opset < 18 {
+		return w.mean("pooled", x, 1, 0)
+	}
+	return w.node("ReduceMean", "pooled", []string{x, w.integers("axis_1", 1)}, onnxpb.IntAttr("keepdims", 0))
 }
 
 // linear writes to = from W^T + b. The weight stays (out,in), as it is read back; runtimes fold its transposition.
@@ -150,17 +153,9 @@ func (w *writer) multiply(name, transposed string, bias []float64, from, to stri
 	return w.node("Add", to, []string{product, w.vector(name+".bias", bias)})
 }
 
-// mean writes the mean over one axis; the axis is an input since opset 18.
+// mean writes the mean over one axis, as it is written before opset 18; since then the axis is an input.
 func (w *writer) mean(to, x string, axis, keep int64) string {
-	keepDims := onnxpb.IntAttr("keepdims", keep)
-	if w.options.Opset < 18 {
-		return w.node("ReduceMean", to, []string{x}, onnxpb.IntsAttr("axes", axis), keepDims)
-	}
-	name := "axis_1"
-	if axis != 1 {
-		name = "axis_last"
-	}
-	return w.node("ReduceMean", to, []string{x, w.integers(name, axis)}, keepDims)
+	return w.node("ReduceMean", to, []string{x}, onnxpb.IntsAttr("axes", axis), onnxpb.IntAttr("keepdims", keep))
 }
 
 // normNames are what a norm's value and the weights it reads are called.

@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -174,14 +175,20 @@ func (w *writer) gridEdge(grid [2]int) {
 
 // fixedGrid is the grid that the options or the layers of a stack fix, zero if none does. It is one for the whole model.
 func (w *writer) fixedGrid() ([2]int, error) {
-	if !w.model.HasConv2D() || w.model.Patches != nil {
+	if !w.model.HasConv2D() {
 		return [2]int{}, nil
 	}
 	grid := w.options.Grid
+	if w.model.Patches != nil && grid != [2]int{} {
+		return grid, errors.New("cannot fix a grid: an image model makes it of the image")
+	}
 	for i := range w.model.Blocks {
 		l := &w.model.Blocks[i].Layer
 		if l.Variant != reference.Conv2D || l.Grid == [2]int{} {
 			continue
+		}
+		if w.model.Patches != nil {
+			return grid, fmt.Errorf("layer %d: fixes a grid, but an image model makes it of the image", i)
 		}
 		if grid != [2]int{} && grid != l.Grid {
 			return grid, fmt.Errorf("layer %d: fixes a grid of %d rows and %d columns, want %d and %d as elsewhere",

@@ -22,15 +22,18 @@ func (w *writer) stem() (string, error) {
 }
 
 // tokens writes a row of the embedding for each token, and adds a row for each position. Gather fails where a token or a
-// position has no row; a Slice of the positions would not.
+// position has no row; a Slice of the positions would not. But it counts negative tokens from the end: they are replaced by
+// one that has no row.
 func (w *writer) tokens(e *reference.TokenEmbedding) {
-	table := w.weight("embed.weight", e.Weight)
+	table, zero := w.weight("embed.weight", e.Weight), w.integer("zero", 0)
+	negative := w.node("Less", "embed.negative", []string{TokenInput, zero})
+	tokens := w.node("Where", "embed.tokens", []string{negative, w.integer("embed.rows", int64(e.Vocabulary())), TokenInput})
 	if e.Positions.Empty() {
-		w.node("Gather", Embedded, []string{table, TokenInput}, onnxpb.IntAttr("axis", 0))
+		w.node("Gather", Embedded, []string{table, tokens}, onnxpb.IntAttr("axis", 0))
 		return
 	}
-	rows := w.node("Gather", "embed", []string{table, TokenInput}, onnxpb.IntAttr("axis", 0))
-	zero, one := w.integer("zero", 0), w.integer("one", 1)
+	rows := w.node("Gather", "embed", []string{table, tokens}, onnxpb.IntAttr("axis", 0))
+	one := w.integer("one", 1)
 	sizes := w.node("Shape", "embed.sizes", []string{TokenInput})
 	length := w.node("Gather", "embed.length", []string{sizes, one}, onnxpb.IntAttr("axis", 0))
 	places := w.node("Range", "positions.range", []string{zero, length, one})
@@ -92,10 +95,22 @@ func (w *writer) arrange(e *reference.PatchEmbedding, sizes, x string) error {
 	return nil
 }
 
-// mask makes of attention_mask what says, by source, whether it counts: (batch, sequence, 1).
+// mask makes of attention_mask what says, by source, whether it counts: (batch, sequence, 1). A mask of another shape than the
+// sequences have would be broadcast: it is reshaped to what no tensor can be.
 func (w *writer) mask() {
-	counts := w.node("Cast", "mask.counts", []string{MaskInput}, onnxpb.IntAttr("to", int64(onnxpb.TensorProto_BOOL)))
+	shape := w.node("Shape", "mask.shape", []string{MaskInput})
+	want := w.node("Shape", "mask.want", []string{InputName(w.model)})
+	if w.model.Tokens == nil {
+		want = w.node("Gather", "mask.sequences", []string{want, w.integers("first_two", 0, 1)}, onnxpb.IntAttr("axis", 0))
+	}
+	fits := w.node("Equal", "mask.fits", []string{shape, want})
+	shape = w.node("Where", "mask.or_none", []string{fits, want, w.integers("none", refused)})
+	checked := w.node("Reshape", "mask.checked", []string{MaskInput, shape})
+	counts := w.node("Cast", "mask.counts", []string{checked}, onnxpb.IntAttr("to", int64(onnxpb.TensorProto_BOOL)))
 	w.node("Unsqueeze", maskSources, []string{counts, w.integers("two", 2)})
 }
 
-const maskSources = "mask.sources"
+const (
+	maskSources = "mask.sources"
+	refused     = -7 // a dimension that no runtime accepts
+)
