@@ -3,6 +3,7 @@ package importer
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -106,7 +107,8 @@ func (g *graph) patches(m *reference.Model) error {
 		return err
 	}
 	if size != nil {
-		if len(size) != 2 || size[0] < 1 || size[1] < 1 || size[0] > 1<<20 || size[1] > 1<<20 {
+		side := func(v float64) bool { return v >= 1 && v <= 1<<20 && v == math.Trunc(v) }
+		if len(size) != 2 || !side(size[0]) || !side(size[1]) {
 			return &Error{Place: "metadata " + strconv.Quote("image_size"), Found: fmt.Sprintf("is %v", size), Allowed: "height,width"}
 		}
 		e.Pixels.Size = [2]int{int(size[0]), int(size[1])}
@@ -138,7 +140,7 @@ func (g *graph) numbers(key string) ([]float64, error) {
 	var list []float64
 	for part := range strings.SplitSeq(text, ",") {
 		v, err := strconv.ParseFloat(part, 64)
-		if err != nil {
+		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
 			return nil, &Error{Place: "metadata " + strconv.Quote(key), Found: "holds " + strconv.Quote(part), Allowed: "numbers"}
 		}
 		list = append(list, v)
