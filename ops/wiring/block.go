@@ -166,7 +166,7 @@ func (w *writer) norm(name string, n *reference.LayerNorm, x string) string {
 	return w.normalise(normNames{name, name}, n, x)
 }
 
-// normalise writes LayerNormalization, or what it means where the opset has none: in float for float16, whose numbers end before
+// normalise writes LayerNormalization, or what it means where the opset has none, in float for float16, whose numbers end before
 // squares do.
 func (w *writer) normalise(names normNames, n *reference.LayerNorm, x string) string {
 	name := names.weights
@@ -189,7 +189,7 @@ func (w *writer) normalise(names normNames, n *reference.LayerNorm, x string) st
 		x = w.cast(name+".wide", x, dtype)
 	}
 	centred := w.node("Sub", name+".centred", []string{x, w.mean(name+".mean", x, -1, 1)})
-	squares := w.node("Mul", name+".squares", []string{centred, centred})
+	squares := w.square(name+".squares", centred, dtype)
 	variance := w.node("Add", name+".variance", []string{w.mean(name+".mean_square", squares, -1, 1),
 		w.scalar(name+".eps", dtype, n.Eps)})
 	y := w.node("Div", name+".unit", []string{centred, w.node("Sqrt", name+".deviation", []string{variance})})
@@ -200,6 +200,15 @@ func (w *writer) normalise(names normNames, n *reference.LayerNorm, x string) st
 		return w.node("Mul", names.value, []string{y, gain})
 	}
 	return w.node("Add", names.value, []string{w.node("Mul", name+".scaled", []string{y, gain}), bias})
+}
+
+// square is x*x, for a norm. ONNX Runtime makes one operator of a norm that squares with Pow. It must not of a double one: it
+// then takes 1e-5 for eps, whatever the graph says (1.24.3).
+func (w *writer) square(to, x string, dtype tensor.DType) string {
+	if dtype == tensor.Float64 {
+		return w.node("Mul", to, []string{x, x})
+	}
+	return w.node("Pow", to, []string{x, w.scalar("two_float", dtype, 2)})
 }
 
 // gelu writes x * (1 + erf(x/sqrt 2)) / 2, the form that runtimes know to fuse. They have no double Erf: it is computed in float.
