@@ -61,6 +61,7 @@ func TestDirections(t *testing.T) {
 		{"ops", "imports only internal", under("internal")},
 		{"ops/optest", "imports ops, reference and internal", under("internal", "ops", "reference")},
 		{"ops/wiring", "imports ops, reference and internal", under("internal", "ops", "reference")},
+		{"ops/wiring/wiringtest", "imports ops, reference and internal", under("internal", "ops", "reference")},
 		{"ops/kernel", "imports ops and internal", under("internal", "ops")},
 		{"ort", "imports the kernels, ops and internal", under("internal", "ops")},
 		{"import/checkpoint", "formats only", under("internal")},
