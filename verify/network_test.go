@@ -218,7 +218,7 @@ func faults() []fault {
 		}},
 		{name: "mask the wrong way round", located: "layers.0.aft", graph: func(p *onnxpb.ModelProto) {
 			for _, n := range p.Graph.Node {
-				if n.GetOpType() == "Where" {
+				if strings.HasSuffix(n.GetName(), ".k_real") {
 					n.Input[1], n.Input[2] = n.Input[2], n.Input[1]
 				}
 			}
