@@ -157,14 +157,14 @@ func (o Options) metadata(m *reference.Model) []*onnxpb.StringStringEntryProto {
 		{"labels", strings.Join(m.Labels, "\n")},
 		{"layers", strconv.Itoa(len(variants))},
 		{"mean", numbers(pixels.Mean)},
-		{strings.TrimPrefix(PortableMathKey, metadataPrefix), inside},
+		{strings.TrimPrefix(PortableMathKey, MetadataPrefix), inside},
 		{"source_sha256", o.SourceSHA256},
 		{"std", numbers(pixels.Std)},
 		{"variant", strings.Join(variants, ",")},
 		{"version", o.Version},
 	} {
 		if p[1] != "" {
-			props = append(props, &onnxpb.StringStringEntryProto{Key: metadataPrefix + p[0], Value: p[1]})
+			props = append(props, &onnxpb.StringStringEntryProto{Key: MetadataPrefix + p[0], Value: p[1]})
 		}
 	}
 	return props

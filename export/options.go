@@ -12,12 +12,12 @@ import (
 // DefaultOpset is the version of the standard operators a model is written in unless Options say otherwise.
 const DefaultOpset = 17
 
-// Producer is the producer_name of every model, and metadataPrefix starts the keys of its metadata_props.
+// Producer is the producer_name of every model, and MetadataPrefix starts the keys of its metadata_props.
 const (
 	Producer       = "aftonnx"
-	metadataPrefix = "io.aftonnx."
+	MetadataPrefix = "io.aftonnx."
 	// PortableMathKey is the metadata key that says in what type function bodies compute inside, where it is not the model's.
-	PortableMathKey = metadataPrefix + "portable_math"
+	PortableMathKey = MetadataPrefix + "portable_math"
 )
 
 // DType is the element type of an exported model's weights and values.

@@ -141,7 +141,7 @@ func (s *inputShapes) settle() (err error) {
 	if !takesGrid {
 		if s.sizes.Sequence == 0 {
 			s.sizes.Sequence = defaultSequence
-			if longest := longestSequence(m); longest > 0 {
+			if longest := LongestSequence(m); longest > 0 {
 				s.sizes.Sequence = min(defaultSequence, longest)
 			}
 		}
@@ -289,8 +289,8 @@ func patchSize(m *onnxgraph.Model) int {
 	return int(dims[3])
 }
 
-// longestSequence is how many positions the biases of a model's AFT layers reach, 0 when nothing limits them.
-func longestSequence(m *onnxgraph.Model) int {
+// LongestSequence is how many positions the biases of a model's AFT layers reach, 0 when nothing limits them.
+func LongestSequence(m *onnxgraph.Model) int {
 	weights := initializers(m)
 	longest := 0
 	if dims := weights["positions.weight"]; len(dims) == 2 && dims[0] < maxElements {

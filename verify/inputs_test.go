@@ -88,7 +88,7 @@ func TestSeededInputs(t *testing.T) {
 func TestLongestSequence(t *testing.T) {
 	for _, flatten := range []bool{false, true} {
 		for name, want := range map[string]int{"full": 12, "local": 12, "simple": 0, "conv1d": 0, "conv2d": 0, "stack": 64} {
-			if got := longestSequence(graphOf(t, name, export.Options{Flatten: flatten})); got != want {
+			if got := LongestSequence(graphOf(t, name, export.Options{Flatten: flatten})); got != want {
 				t.Errorf("%s, flattened %v: %d, want %d", name, flatten, got, want)
 			}
 		}
