@@ -113,8 +113,8 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(err).hint("see %q", cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(a.newCommand(), a.exportCommand(), a.verifyCommand(), a.runCommand(), a.inspectCommand(), a.opsCommand(),
-		a.doctorCommand(), a.runtimeCommand())
+	root.AddCommand(a.newCommand(), a.exportCommand(), a.verifyCommand(), a.runCommand(), a.generateCommand(),
+		a.evalCommand(), a.classifyCommand(), a.inspectCommand(), a.opsCommand(), a.doctorCommand(), a.runtimeCommand())
 	root.AddCommand(helpTopics()...)
 	return root
 }

@@ -47,7 +47,7 @@ func flagError(err error) *failure {
 		return usagef("%w", err)
 	}
 	want, ok := map[string]string{
-		"int": "a whole number", "uint64": "a whole number, 0 or more", "bool": "true or false",
+		"int": "a whole number", "uint64": "a whole number, 0 or more", "float64": "a number", "bool": "true or false",
 	}[invalid.GetFlag().Value.Type()]
 	if !ok {
 		return usagef("%w", err)

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/*.txtar. The condition [ort] is whether ONNX Runtime can be used here; $TESTDATA is the
-// module's testdata folder.
+// module's testdata folder, and the folder tiny holds what writeTiny makes.
 func TestScripts(t *testing.T) {
 	repository, err := filepath.Abs("../../testdata")
 	if err != nil {
@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv("AFTONNX_ORT_LIB", library)
 			}
 			e.Setenv("AFTONNX_OFFLINE", "1")
-			return nil
+			return writeTiny(filepath.Join(e.WorkDir, "tiny"))
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "ort" {

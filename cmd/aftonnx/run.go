@@ -120,10 +120,10 @@ func given(t tensorView) bool { return !t.Random }
 
 // hasOperators reports whether a model has nodes of ai.aft.
 func hasOperators(f *modelFile) bool {
-	return slices.ContainsFunc(f.graph.Proto().GetGraph().GetNode(), func(n *onnxpb.NodeProto) bool {
-		return n.GetDomain() == ops.Domain
-	})
+	return slices.ContainsFunc(f.graph.Proto().GetGraph().GetNode(), ofAFT)
 }
+
+func ofAFT(n *onnxpb.NodeProto) bool { return n.GetDomain() == ops.Domain }
 
 // runInputs reads, casts and completes the inputs.
 func (a *app) runInputs(flags *pflag.FlagSet, f *modelFile, o *runFlags) (map[string]*tensor.Tensor, *runView, error) {

@@ -70,6 +70,8 @@ func TestDirections(t *testing.T) {
 		{"import/onnxgraph", "never imports export", under("internal", "reference", "ops", "import")},
 		{"export", "never imports import", under("internal", "reference", "ops")},
 		{"verify", "does not know the command line", not("cmd")},
+		{"task", "knows no engine and no file", under("internal", "reference", "ops")},
+		{"infer", "does not know the command line", not("cmd")},
 	} {
 		p, ok := packages[rule.from]
 		if !ok {
