@@ -256,3 +256,45 @@ func TestGoldenLayers(t *testing.T) {
 		})
 	}
 }
+
+// TestGoldenModels runs the whole networks of testdata/golden: both sides compute in float64, and LayerNorm's eps is the
+// float32 next to what the config says on both.
+func TestGoldenModels(t *testing.T) {
+	golden := filepath.Join("..", "testdata", "golden")
+	var manifest struct {
+		Models []struct{ ID, Checkpoint, Input, X, Y64 string }
+	}
+	goldentest.MustReadJSON(t, filepath.Join(golden, "manifest.json"), &manifest)
+	if len(manifest.Models) < 4 {
+		t.Errorf("found %d models, want at least 4", len(manifest.Models))
+	}
+	for _, c := range manifest.Models {
+		t.Run(c.ID, func(t *testing.T) {
+			m, src, err := importer.Load(filepath.Join(golden, c.Checkpoint), importer.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer src.Close()
+			if isText := c.Input == "input_ids"; isText != (m.Tokens != nil) || isText == (m.Patches != nil) || m.Tied != isText {
+				t.Errorf("tokens %v, patches %v, tied %v: want what takes %s", m.Tokens, m.Patches, m.Tied, c.Input)
+			}
+			y, err := m.Forward(reference.Inputs{X: readArray(t, filepath.Join(golden, c.X))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := readArray(t, filepath.Join(golden, c.Y64))
+			if d, limit := distance(y, want), 1e-12*largest(want); d > limit {
+				t.Errorf("off by %g, want at most %g", d, limit)
+			}
+		})
+	}
+}
+
+// largest is the largest absolute value.
+func largest(a tensor.Array) float64 {
+	most := 0.0
+	for _, v := range a.Data {
+		most = max(most, math.Abs(v))
+	}
+	return most
+}

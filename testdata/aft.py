@@ -38,6 +38,44 @@ def attend(q, k, v, bias, causal, gate_kind):
     return y
 
 
+def dot(a, b):
+    return math.fsum(float(x) * float(y) for x, y in zip(a, b))
+
+
+def rows(f, x):
+    """f of every row x[..., :]; rows may change their length."""
+    x = np.asarray(x, np.float64)
+    return np.array([f(row) for row in x.reshape(-1, x.shape[-1])], np.float64).reshape(*x.shape[:-1], -1)
+
+
+def linear(x, weight, bias=None):
+    """y[o] = sum_i x[i] weight[o, i] + bias[o]"""
+    return rows(lambda row: [dot(row, w) + (0.0 if bias is None else float(bias[o])) for o, w in enumerate(weight)], x)
+
+
+def layer_norm(x, gain, bias, eps):
+    """gain (x - mean) / sqrt(var + eps) + bias over the channels; the variance divides by their number."""
+    def one(row):
+        mean = math.fsum(row) / len(row)
+        var = math.fsum((v - mean) ** 2 for v in row) / len(row)
+        return [float(g) * (v - mean) / math.sqrt(var + eps) + float(b) for v, g, b in zip(row, gain, bias)]
+    return rows(one, x)
+
+
+def gelu(x):
+    """x times the normal distribution at x."""
+    return rows(lambda row: [v * 0.5 * math.erfc(-v / math.sqrt(2)) for v in row], x)
+
+
+def patches(pixels, weight, bias):
+    """The projection of every p x p patch, row by row of the grid: pixels (B,C,H,W), weight (D,C,p,p)."""
+    b, c, height, width = pixels.shape
+    p = weight.shape[2]
+    cut = [[pixels[n, :, p * i:p * i + p, p * j:p * j + p].reshape(-1)
+            for i in range(height // p) for j in range(width // p)] for n in range(b)]
+    return linear(np.array(cut), weight.reshape(len(weight), -1), bias)
+
+
 def aft_full(c):
     return lambda head, t, s: float(c["W"][t, s])
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Writes testdata/golden: manifest.json, inputs and float64 answers of the operators (ops/) and of layers (layers/).
+"""Writes testdata/golden: manifest.json, inputs and float64 answers of the operators (ops/), of layers (layers/) and
+of whole networks (models/).
 
-    python3 testdata/make_golden.py        (numpy, and PyTorch for the checkpoints of make_layers.py)
+    python3 testdata/make_golden.py        (numpy, and PyTorch for the checkpoints)
 """
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import numpy as np
 
 import make_layers
+import make_networks
 from aft import GATES, OPS, attend
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
@@ -251,11 +253,11 @@ def main():
     cases, r = Cases(), Random(20210514)
     for make in (full_cases, simple_cases, local_cases, conv1d_cases, conv2d_cases):
         make(cases, r)
-    layers = make_layers.write(HERE)
+    layers, models = make_layers.write(HERE), make_networks.write(HERE)
     with open(os.path.join(HERE, "manifest.json"), "w") as f:
-        rows = [",\n  ".join(json.dumps(c) for c in part) for part in (cases.list, layers)]
-        f.write('{"cases": [\n  %s\n ],\n "layers": [\n  %s\n ]}\n' % tuple(rows))
-    print(len(cases.list), "operator cases,", len(layers), "layer cases")
+        rows = [",\n  ".join(json.dumps(c) for c in part) for part in (cases.list, layers, models)]
+        f.write('{"cases": [\n  %s\n ],\n "layers": [\n  %s\n ],\n "models": [\n  %s\n ]}\n' % tuple(rows))
+    print(len(cases.list), "operator cases,", len(layers), "layer cases,", len(models), "models")
 
 
 if __name__ == "__main__":

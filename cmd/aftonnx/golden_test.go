@@ -19,7 +19,8 @@ type layerCase struct {
 	id           string
 	checkpoint   string
 	flags        []string
-	x, y         *tensor.Tensor // (batch, sequence, dim)
+	input        string // of the model; empty: x, and the output is y
+	x, y         *tensor.Tensor
 	tolerance    float64
 	portableOwes bool // keys of ordinary size: function bodies owe the tolerance
 	engines      []string
@@ -31,19 +32,26 @@ func (c *layerCase) check(t *testing.T) {
 	dir := t.TempDir()
 	model, x := filepath.Join(dir, "model.onnx"), filepath.Join(dir, "x.npy")
 	write(t, x, npy.Encode(c.x))
+	input, output := "x", "y"
+	if c.input != "" {
+		input, output = c.input, "logits"
+	}
 	args := append([]string{"export", c.checkpoint, "-o", model, "--threads", "1", "--engine", strings.Join(c.engines, ",")}, c.flags...)
 	if code, out, messages := invoke(t.Context(), args...); code != 0 {
 		t.Fatalf("export: exit code %d\n%s%s", code, out, messages)
 	}
 	for _, engine := range c.engines {
 		out := filepath.Join(dir, engine)
-		code, _, messages := invoke(t.Context(), "run", model, "--engine", engine, "--threads", "1", "-i", "x="+x, "--output-dir", out)
+		code, _, messages := invoke(t.Context(), "run", model, "--engine", engine, "--threads", "1", "-i", input+"="+x, "--output-dir", out)
 		if code != 0 {
 			t.Fatalf("run: exit code %d: %s", code, messages)
 		}
-		y, err := npy.ReadFile(filepath.Join(out, "y.npy"))
+		y, err := npy.ReadFile(filepath.Join(out, output+".npy"))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !tensor.SameShape(y.Shape, c.y.Shape) {
+			t.Fatalf("%s: gives %s, want shape %s", engine, y, tensor.FormatShape(c.y.Shape))
 		}
 		off := 0.0
 		for i := range c.y.Len() {
@@ -114,6 +122,90 @@ func TestGoldenLayers(t *testing.T) {
 			}
 			c.check(t)
 		})
+	}
+}
+
+// The same for whole networks: tokens or pixels go in, logits come out.
+func TestGoldenModels(t *testing.T) {
+	dir := filepath.Join("..", "..", "testdata", "golden")
+	var manifest struct {
+		Models []struct {
+			ID, Checkpoint, Input, X, Y64 string
+			Tolerance                     float64
+		}
+	}
+	readJSON(t, filepath.Join(dir, "manifest.json"), &manifest)
+	if len(manifest.Models) < 4 {
+		t.Fatalf("%d models in the manifest, want at least 4", len(manifest.Models))
+	}
+	available := engines(t)
+	for _, m := range manifest.Models {
+		t.Run(m.ID, func(t *testing.T) {
+			c := layerCase{
+				id: m.ID, checkpoint: filepath.Join(dir, m.Checkpoint), tolerance: m.Tolerance, input: m.Input,
+				x: readNPY(t, filepath.Join(dir, m.X)), y: readNPY(t, filepath.Join(dir, m.Y64)), portableOwes: true, engines: available,
+			}
+			c.check(t)
+		})
+	}
+}
+
+// padded puts so many tokens before every sequence, and makes the mask that takes them out again.
+func padded(t *testing.T, tokens *tensor.Tensor, padding int) (ids, mask *tensor.Tensor) {
+	t.Helper()
+	batch, length := tokens.Shape[0], tokens.Shape[1]
+	var id, real []int64
+	for i := range batch {
+		for range padding {
+			id, real = append(id, 10), append(real, 0)
+		}
+		for at := range length {
+			id, real = append(id, int64(tokens.At(i*length+at))), append(real, 1)
+		}
+	}
+	ids, err := tensor.FromInt64s([]int{batch, padding + length}, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mask, err = tensor.FromInt64s(ids.Shape, real); err != nil {
+		t.Fatal(err)
+	}
+	return ids, mask
+}
+
+// A model that takes attention_mask gives the positions of a padded sequence the answers of the sequence alone. The padding
+// comes first, where a causal model would see it; the model has nothing that depends on where a sequence begins.
+func TestGoldenModels_padded(t *testing.T) {
+	const padding, tolerance = 3, 7.4e-6 // that of lm-simple in the manifest
+	golden, dir := filepath.Join("..", "..", "testdata", "golden", "models"), t.TempDir()
+	want := readNPY(t, filepath.Join(golden, "lm-simple.y64.npy"))
+	ids, mask := padded(t, readNPY(t, filepath.Join(golden, "lm-simple.x.npy")), padding)
+	write(t, filepath.Join(dir, "ids.npy"), npy.Encode(ids))
+	write(t, filepath.Join(dir, "mask.npy"), npy.Encode(mask))
+	model, available := filepath.Join(dir, "model.onnx"), engines(t)
+	code, out, messages := invoke(t.Context(), "export", filepath.Join(golden, "lm-simple.pt"), "-o", model, "--attention-mask",
+		"--threads", "1", "--engine", strings.Join(available, ","))
+	if code != 0 {
+		t.Fatalf("export: exit code %d\n%s%s", code, out, messages)
+	}
+	for _, engine := range available {
+		to := filepath.Join(dir, engine)
+		code, _, messages := invoke(t.Context(), "run", model, "--engine", engine, "--threads", "1", "--output-dir", to,
+			"-i", "input_ids="+filepath.Join(dir, "ids.npy"), "-i", "attention_mask="+filepath.Join(dir, "mask.npy"))
+		if code != 0 {
+			t.Fatalf("run: exit code %d: %s", code, messages)
+		}
+		y := readNPY(t, filepath.Join(to, "logits.npy"))
+		if !tensor.SameShape(y.Shape, []int{want.Shape[0], padding + want.Shape[1], want.Shape[2]}) {
+			t.Fatalf("%s: gives %s", engine, y)
+		}
+		entry := want.Shape[1] * want.Shape[2]
+		for i := range want.Len() {
+			got := y.At(i + (1+i/entry)*padding*want.Shape[2])
+			if !(math.Abs(got-want.At(i)) <= tolerance) {
+				t.Fatalf("%s: logit %v is %v, want %v", engine, tensor.Unravel(i, want.Shape), got, want.At(i))
+			}
+		}
 	}
 }
 
