@@ -75,8 +75,10 @@ func ParseConfig(data []byte) (*Config, error) {
 		}
 	}
 	var err error
-	c.Global, err = parseGlobal(data)
-	return &c, err
+	if c.Global, err = parseGlobal(data); err != nil {
+		return nil, err
+	}
+	return &c, nil
 }
 
 func jsonName(e *json.UnmarshalTypeError) string {
@@ -117,7 +119,10 @@ func MetadataConfig(metadata map[string]string) (*Config, error) {
 			return nil, fmt.Errorf("config, key %s: is %s, want %w", quote(key), quote(text), err)
 		}
 	}
-	return c, c.Global.check()
+	if err := c.Global.check(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // set stores one scalar; keys that are no fact are ignored. The error says what the value should be.

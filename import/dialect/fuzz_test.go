@@ -17,6 +17,8 @@ func FuzzRecognise(f *testing.F) {
 		rish("wbias 3 3"), labml("pos_bias 2 2", "local_mask 2 2"), xmu(), comvex("u 3 2", "v 3 2"), nid(3, "w 3 4", "gamma 3", "beta 3"),
 		su(3, "position_bias 3 1 3 3", "position_gain 3 1 1 1", "position_offset 3 1 1 1"),
 		concat(prefixed("a/0.", own(6, "w 6 6")), prefixed("a/1.", own(6, "u 0 2", "v_t 0 2"))),
+		ownText(), ownImage(), ownClassified(), suText(), suImage(), prefixed("module._orig_mod.", ownText()),
+		without(ownText(), "head.weight"), append(ownBlocks(6), "norm.bias 6"),
 	} {
 		for _, variant := range []string{"", "full", "local", "conv"} {
 			f.Add(strings.Join(lines, "\n"), variant, 2)
@@ -61,9 +63,27 @@ func FuzzRecognise(f *testing.F) {
 func FuzzParseConfig(f *testing.F) {
 	f.Add(`{"variant": "local", "window": 3, "grid": [1, 2], "layers": [{"causal": true}]}`)
 	f.Add(`{"layers": 3}`)
+	f.Add(`{"eps": 1e-6, "image_size": [4, 6], "image_mean": [0.5], "std": [1], "labels": "a\nb", "id2label": {"0": "a"}}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		if c, err := dialect.ParseConfig([]byte(text)); (c == nil) == (err == nil) {
 			t.Errorf("got %v and error %v, want one of them", c, err)
+		}
+	})
+}
+
+// FuzzMetadataConfig: any two keys of a checkpoint's own config give a config whose lists are no longer than their keys allow,
+// or an error.
+func FuzzMetadataConfig(f *testing.F) {
+	f.Add("config/image_size/0", "4", "config/image_size/1", "6")
+	f.Add("mean.63", "0.5", "std.0", "nan")
+	f.Add("layers.1.window", "3", "labels", "a\nb")
+	f.Fuzz(func(t *testing.T, key, value, key2, value2 string) {
+		c, err := dialect.MetadataConfig(map[string]string{key: value, key2: value2})
+		if (c == nil) == (err == nil) {
+			t.Fatalf("got %v and error %v, want one of them", c, err)
+		}
+		if err == nil && (len(c.Layers) > 2 || len(c.Global.Mean) > 64 || len(c.Global.Std) > 64) {
+			t.Errorf("two keys make %d layers, %d means and %d stds", len(c.Layers), len(c.Global.Mean), len(c.Global.Std))
 		}
 	})
 }

@@ -93,7 +93,7 @@ func readLabelsByNumber(g *Global, data []byte) error {
 	g.Labels = make([]string, len(byNumber))
 	for number, label := range byNumber {
 		i, err := strconv.Atoi(number)
-		if err != nil || i < 0 || i >= len(g.Labels) {
+		if err != nil || i < 0 || i >= len(g.Labels) || strconv.Itoa(i) != number {
 			return fmt.Errorf("number %q", number)
 		}
 		g.Labels[i] = label
@@ -147,6 +147,21 @@ func (g *Global) check() error {
 	}
 	if s := g.ImageSize; s != nil && (s[0] < 1 || s[1] < 1 || s[0] > 1<<20 || s[1] > 1<<20) {
 		return fmt.Errorf("image_size is [%d, %d], want two sizes of 1..%d", s[0], s[1], 1<<20)
+	}
+	for _, v := range g.Mean {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("mean holds %v, want numbers", v)
+		}
+	}
+	for _, v := range g.Std {
+		if !(v > 0) || math.IsInf(v, 1) {
+			return fmt.Errorf("std holds %v, want numbers above 0", v)
+		}
+	}
+	for i, label := range g.Labels {
+		if strings.Contains(label, "\n") {
+			return fmt.Errorf("label %d is %s, want one line", i, quote(label))
+		}
 	}
 	return nil
 }

@@ -25,7 +25,13 @@ func (r *surrounder) surround(m *reference.Model) error {
 			return err
 		}
 	}
-	return r.head(m)
+	if err := r.head(m); err != nil {
+		return err
+	}
+	if err := r.grids(m); err != nil {
+		return err
+	}
+	return r.complete()
 }
 
 // surrounder reads by names after the root, with the reader that layers use.
@@ -34,11 +40,54 @@ type surrounder struct {
 	found  *surroundings
 	global Global
 	eps    float64
+	asked  map[string]bool // names in the file that were read
+}
+
+// complete makes sure that everything that was taken for a part of the model was read as one.
+func (r *surrounder) complete() error {
+	var unread []string
+	for _, name := range r.in.Source.Names() {
+		if r.found.names[name] && !r.asked[name] {
+			unread = append(unread, name)
+		}
+	}
+	if len(unread) == 0 {
+		return nil
+	}
+	return r.fail("", "has no place in its model for "+quoteList(unread), "every tensor to be of use")
+}
+
+// recorder is a source that remembers which weights were asked for.
+type recorder struct {
+	Source
+	asked map[string]bool
+}
+
+func (r recorder) Weight(name string) (tensor.Weight, error) {
+	r.asked[name] = true
+	return r.Source.Weight(name)
+}
+
+// grids takes from the layers of an image model the grids that a config gives them: the model makes its grid of the image.
+func (r *surrounder) grids(m *reference.Model) error {
+	if m.Patches == nil {
+		return nil
+	}
+	if r.settings.flags.Grid != nil {
+		return &FlagError{File: r.in.File, Given: []string{"--grid"},
+			Reason: "--grid has no effect: an image model makes its grid of the image"}
+	}
+	for i := range m.Blocks {
+		m.Blocks[i].Grid = [2]int{}
+	}
+	return nil
 }
 
 func newSurrounder(in Input, found *surroundings, s *settings, result *Result) *surrounder {
-	global := s.global()
-	r := &surrounder{found: found, global: global, eps: reference.DefaultEps, reader: &reader{in: in, settings: s, result: result}}
+	global, asked := s.global(), map[string]bool{}
+	in.Source = recorder{in.Source, asked}
+	r := &surrounder{found: found, global: global, eps: reference.DefaultEps, asked: asked,
+		reader: &reader{in: in, settings: s, result: result}}
 	r.reader.found.prefix = found.root
 	for name := range found.names {
 		r.reader.found.names = append(r.reader.found.names, name[len(found.root):])
