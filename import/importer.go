@@ -116,10 +116,10 @@ func isONNX(path string) (bool, error) {
 }
 
 // configBeside reads config.json in a folder, and what the preprocessor_config.json of the Hugging Face layout adds to it;
-// nil when there is no config.json.
+// nil when there is neither.
 func configBeside(dir string) (*dialect.Config, error) {
 	config, err := readConfig(filepath.Join(dir, "config.json"))
-	if err != nil || config == nil {
+	if err != nil {
 		return nil, err
 	}
 	images, err := readConfig(filepath.Join(dir, "preprocessor_config.json"))
@@ -127,6 +127,9 @@ func configBeside(dir string) (*dialect.Config, error) {
 		return nil, err
 	}
 	if images != nil {
+		if config == nil {
+			config = &dialect.Config{}
+		}
 		config.Global = config.Global.Over(dialect.Global{Mean: images.Global.Mean, Std: images.Global.Std})
 	}
 	return config, nil

@@ -214,6 +214,13 @@ func FuzzONNX(f *testing.F) {
 		}
 		f.Add(data)
 	}
+	for _, n := range wiringtest.Networks() {
+		data, err := onnxpb.Encode(graphOf(&testing.T{}, n.Model, tensor.Float32))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := onnxpb.Decode(data)
 		if err != nil {

@@ -52,7 +52,8 @@ func (c *Config) at(layer int) []Facts {
 
 // ParseConfig reads a config.json: an object with any of the keys variant, causal, window, heads, grid, gate, pad_left and
 // pads, and "layers", a list of such objects, for stacks whose layers differ; for whole models also eps (or layer_norm_eps),
-// image_size, mean and std (or image_mean, image_std), labels or id2label. Other keys are other programs' business.
+// image_size, mean and std (or image_mean, image_std, neither if do_normalize is false), labels or id2label. Other keys are
+// other programs' business.
 func ParseConfig(data []byte) (*Config, error) {
 	var c Config
 	if err := json.Unmarshal(data, &c.Facts); err != nil {

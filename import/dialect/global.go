@@ -27,6 +27,7 @@ func globalKeys() []globalKey {
 			func(g *Global, data []byte) error { return json.Unmarshal(data, &g.Mean) }},
 		{[]string{"std", "image_std"}, "a list of numbers",
 			func(g *Global, data []byte) error { return json.Unmarshal(data, &g.Std) }},
+		{[]string{"do_normalize"}, "true or false", readNormalize},
 		{[]string{"labels"}, "a list of texts, or a text of a label a line", readLabels},
 		{[]string{"id2label"}, `an object {"0": "label", ...}`, readLabelsByNumber},
 	}
@@ -73,6 +74,16 @@ func readImageSize(g *Global, data []byte) error {
 	}
 	g.ImageSize = &[2]int{sides[0], sides[1]}
 	return nil
+}
+
+// readNormalize drops a mean and a std that are there but not to be used.
+func readNormalize(g *Global, data []byte) error {
+	var does bool
+	err := json.Unmarshal(data, &does)
+	if !does {
+		g.Mean, g.Std = nil, nil
+	}
+	return err
 }
 
 func readLabels(g *Global, data []byte) error {
