@@ -41,7 +41,7 @@ func TestReadme(t *testing.T) {
 			continue
 		}
 		command, _, _ = strings.Cut(command, "#")
-		words := strings.Fields(strings.TrimPrefix(command, "go run ./cmd/"))
+		words := shellWords(strings.TrimPrefix(command, "go run ./cmd/"))
 		if len(words) == 0 || words[0] != "aftonnx" {
 			continue
 		}
@@ -50,7 +50,7 @@ func TestReadme(t *testing.T) {
 		if code := run(t.Context(), words[1:], strings.NewReader(""), &out, &messages); code != 0 {
 			t.Errorf("%s: exit %d\n%s%s", command, code, out.String(), messages.String())
 		}
-		if strings.Join(words[1:], " ") == "export testdata/stack.bin" {
+		if strings.Join(words[1:], " ") == "export testdata/model.bin" {
 			for line := range strings.Lines(out.String()) {
 				if cells := strings.Split(strings.TrimSuffix(line, "\n"), "\t"); len(cells) > 1 {
 					printed = append(printed, cells[:9]) // the further columns are those of piped output alone
@@ -64,11 +64,24 @@ func TestReadme(t *testing.T) {
 	if diff := cmp.Diff(verdicts(printed), verdicts(shown)); diff != "" {
 		t.Errorf("README.md shows another table (-printed +shown):\n%s", diff)
 	}
-	for _, made := range []string{"stack.onnx", "local.onnx", "simple.onnx", "out/y.npy"} {
+	for _, made := range []string{"model.onnx", "local.onnx", "simple.onnx", "imagenet-conv-tiny-k11-h32.safetensors", "out/y.npy"} {
 		if _, err := os.Stat(made); err != nil {
 			t.Error(err)
 		}
 	}
+}
+
+// shellWords splits a command at spaces outside of single quotes.
+func shellWords(command string) []string {
+	var words []string
+	for i, part := range strings.Split(command, "'") {
+		if i%2 == 1 {
+			words = append(words, part)
+			continue
+		}
+		words = append(words, strings.Fields(part)...)
+	}
+	return words
 }
 
 // readmeTable takes the README's table of a terminal apart: a column begins where its name does.

@@ -49,7 +49,7 @@ const (
 // The whole text has PyTorch's bits per byte, cut by the same rule.
 func TestTrained_eval(t *testing.T) {
 	if testing.Short() {
-		t.Skip("311 windows of 256 bytes")
+		t.Skip("93 windows of 256 bytes")
 	}
 	var want evalAnswer
 	readJSON(t, trained("eval.json"), &want)

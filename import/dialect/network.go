@@ -20,6 +20,7 @@ type network struct {
 	imagePositions    string   // (N,D) or (1,N,D)
 	norm              string   // behind the last block
 	heads             []string // whichever is there
+	tied              bool     // a language model without a head means one that is tied to its embedding
 }
 
 // networks is the table.
@@ -30,7 +31,7 @@ func networks() []network {
 			norm1: ".norm1", norm2: ".norm2", up: ".fc1", down: ".fc2",
 			embed: "embed.weight", positions: "positions.weight",
 			patch: "patch", classToken: "class_token", imagePositions: "positions.weight",
-			norm: "norm", heads: []string{"head"},
+			norm: "norm", heads: []string{"head"}, tied: true,
 		},
 		{
 			// AFTLanguageModel and PaperAFTImageClassifier.

@@ -297,7 +297,9 @@ func (r *surrounder) head(m *reference.Model) error {
 	case m.Tokens != nil:
 		m.Tied = true
 		m.Head = &reference.Linear{Weight: m.Tokens.Weight}
-		r.result.note("no weight of a head: read as tied to the token embedding")
+		if !f.tied {
+			r.result.note("no weight of a head: read as tied to the token embedding")
+		}
 	}
 	for _, name := range f.heads {
 		if !f.has(name+".bias") || slices.Contains(there, name) {
