@@ -15,7 +15,7 @@ import (
 //	y_o = sum_i w_oi x_i + b_o, n terms with sum s:
 //	    var y = sum w^2 (var x + u^2 (n/6+1) x^2) + u^2 (n/6+1) s^2 + u^2 y^2
 //	r = sum_s a_s v_s, a the softmax of k + w:
-//	    var r = sum_s a_s (max var k (v_s-r)^2 + var v_s)
+//	    var r = sum_s a_s (max var k (v_s-r)^2 + max var v)
 //	a = gate(q) r:
 //	    var a = (gate'(q) r)^2 var q + gate(q)^2 var r + (c m)^2 + u^2 a^2
 //

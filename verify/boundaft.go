@@ -22,8 +22,12 @@ func (e ends) or(other ends) ends {
 	return ends{e.finiteOnly || other.finiteOnly, e.steep || other.steep}
 }
 
-// mix is the AFT operator between the projections.
-func (n noise) mix(l *reference.Layer, x signal, at reference.Places) (y signal, e ends, err error) {
+// mix is the AFT operator between the projections. What noise needs of the values, A(v^2), is the same for all engines to
+// within what they differ by: squares hands it on from one to the next, nil keeps it.
+func (n noise) mix(l *reference.Layer, x signal, at reference.Places, squares *tensor.Array) (y signal, e ends, err error) {
+	if squares == nil {
+		squares = &tensor.Array{}
+	}
 	var qkv [3]signal
 	for i, p := range []*reference.Linear{&l.Q, &l.K, &l.V} {
 		if qkv[i], err = n.project(p, x); err != nil {
@@ -36,7 +40,7 @@ func (n noise) mix(l *reference.Layer, x signal, at reference.Places) (y signal,
 	if err != nil {
 		return y, e, err
 	}
-	ratio, variance, err := call.ratioNoise(k, v)
+	ratio, variance, err := call.ratioNoise(k, v, squares)
 	if err != nil {
 		return y, e, err
 	}
@@ -117,38 +121,53 @@ func (n noise) call(l *reference.Layer, q, k, v signal, grid [2]int) (*layerCall
 }
 
 // ratioNoise is the ratio of sums r and its variance, before the gate and without the operator's own noise. With the largest
-// variance p of a channel's keys,
+// variances p of a channel's keys and q of its values,
 //
-//	sum_s a_s (p (v_s-r)^2 + var v_s) = A(p v^2 + var v) - p r^2
+//	sum_s a_s (p (v_s-r)^2 + q) = p (A(v^2) - r^2) + q
 //
-// where A(z) is the operator applied to the values z.
-func (c *layerCall) ratioNoise(k, v signal) (tensor.Array, []float64, error) {
-	channels, keys := v.value.Shape[2], k.value.Shape[2]
-	largest := make([]float64, v.value.Shape[0]*channels) // p by batch entry and channel
-	perBatch := len(v.value.Data) / max(v.value.Shape[0], 1)
-	of := func(i int) *float64 { return &largest[i/perBatch*channels+i%channels] }
-	for i := range v.value.Data {
-		if vk := k.variance[i/channels*keys+i%channels/(channels/keys)] + c.biasN; vk > *of(i) && !isUndefined(vk) {
-			*of(i) = vk
-		}
-	}
-	z := make([]float64, len(v.value.Data))
-	for i, value := range v.value.Data {
-		z[i] = *of(i)*value*value + v.variance[i]
-	}
+// where A(z) is the operator applied to the values z. A(v^2) is left in squares; one that is there already is taken.
+func (c *layerCall) ratioNoise(k, v signal, squares *tensor.Array) (tensor.Array, []float64, error) {
 	r, err := c.apply(v.value.Data)
 	if err != nil {
 		return r, nil, err
 	}
-	sum, err := c.apply(z)
-	if err != nil {
-		return r, nil, err
+	if !tensor.SameShape(squares.Shape, r.Shape) {
+		z := make([]float64, len(v.value.Data))
+		for i, value := range v.value.Data {
+			z[i] = value * value
+		}
+		if *squares, err = c.apply(z); err != nil {
+			return r, nil, err
+		}
 	}
+	p, q := c.largestNoise(k, v)
+	channels, perBatch := v.value.Shape[2], len(v.value.Data)/max(v.value.Shape[0], 1)
 	variance := make([]float64, len(r.Data))
 	for i, ri := range r.Data {
-		variance[i] = max(0, sum.Data[i]-*of(i)*ri*ri)
+		of := i/perBatch*channels + i%channels
+		variance[i] = p[of]*max(0, squares.Data[i]-ri*ri) + q[of]
 	}
 	return r, variance, nil
+}
+
+// largestNoise are the largest variances, by batch entry and channel, of keys and values of sources that are there.
+func (c *layerCall) largestNoise(k, v signal) (p, q []float64) {
+	channels, keys := v.value.Shape[2], k.value.Shape[2]
+	perBatch := len(v.value.Data) / max(v.value.Shape[0], 1)
+	p, q = make([]float64, v.value.Shape[0]*channels), make([]float64, v.value.Shape[0]*channels)
+	for i, vv := range v.variance {
+		of, key := i/perBatch*channels+i%channels, i/channels*keys+i%channels/(channels/keys)
+		if math.IsInf(k.value.Data[key], -1) {
+			continue
+		}
+		if vk := k.variance[key] + c.biasN; vk > p[of] && !isUndefined(vk) {
+			p[of] = vk
+		}
+		if vv > q[of] && !isUndefined(vv) {
+			q[of] = vv
+		}
+	}
+	return p, q
 }
 
 // apply is the operator with other values.

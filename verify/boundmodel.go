@@ -60,14 +60,15 @@ func blockNames(m *reference.Model, i int) stageNames {
 
 // attend carries noise through the first half of a block: the stages are the output of its AFT node, and what the half
 // gives.
-func (n noise) attend(b *reference.Block, names stageNames, x signal, at reference.Places) ([]stage, signal, error) {
+func (n noise) attend(b *reference.Block, names stageNames, x signal, at reference.Places, squares *tensor.Array) (
+	[]stage, signal, error) {
 	in, err := x, error(nil)
 	if b.Norm != nil {
 		if in, err = n.norm(b.Norm, x); err != nil {
 			return nil, in, fmt.Errorf("norm1: %w", err)
 		}
 	}
-	y, e, err := n.mix(&b.Layer, in, at)
+	y, e, err := n.mix(&b.Layer, in, at, squares)
 	if err != nil {
 		return nil, y, err
 	}
@@ -102,7 +103,7 @@ func (n noise) mlp(m *reference.MLP, h signal) (signal, error) {
 // block carries noise through block i.
 func (n noise) block(m *reference.Model, i int, x signal, at reference.Places) ([]stage, signal, error) {
 	b, names := &m.Blocks[i], blockNames(m, i)
-	stages, h, err := n.attend(b, names, x, at)
+	stages, h, err := n.attend(b, names, x, at, nil)
 	if err != nil || b.MLP == nil {
 		return stages, h, err
 	}

@@ -35,7 +35,10 @@ type part struct{ first, end int }
 // rival is an engine on its way through a model.
 type rival struct {
 	engine Engine
-	bodies bool // native, with the function bodies in the nodes' place
+	bodies bool   // native, with the function bodies in the nodes' place
+	twin   *rival // the bodies, as long as they are judged along with native
+	led    bool   // it is a twin
+	parted bool   // from its twin, after the block at hand
 	row    *Result
 	noise  noise
 	values []map[string]*tensor.Tensor // by case: what it gave in the part at hand
@@ -97,7 +100,9 @@ func (w *walk) enter(label string) (rows []*Result) {
 		rows = append(rows, row)
 		w.rivals = append(w.rivals, &rival{engine: e, row: row, noise: n})
 		if e == Native && len(w.s.graph.Proto().GetFunctions()) > 0 {
-			w.rivals = append(w.rivals, &rival{engine: e, row: row, noise: n, bodies: true})
+			bodies := &rival{engine: e, row: row, noise: n, bodies: true, led: true}
+			w.rivals[len(w.rivals)-1].twin = bodies
+			w.rivals = append(w.rivals, bodies)
 		}
 		if e != Native && len(w.parts) == 1 {
 			w.coarse = &n
@@ -253,11 +258,10 @@ func (w *walk) judgeStem() error {
 			if err != nil {
 				return err
 			}
-			x := h.value
+			v.x = append(v.x, h.value)
 			if w.model.Tokens != nil || w.model.Patches != nil {
-				x = w.judge(v, j, stage{name: wiring.Embedded, signal: h})
+				v.x[j] = w.judge(v, j, stage{name: wiring.Embedded, signal: h})
 			}
-			v.x = append(v.x, x)
 		}
 		if w.coarse == nil {
 			continue
@@ -274,31 +278,35 @@ func (w *walk) judgeStem() error {
 // judgeBlock judges block i, its weights in b, in case j.
 func (w *walk) judgeBlock(b *reference.Block, i, j int) error {
 	names := blockNames(w.model, i)
-	for _, v := range w.rivals {
-		if v.lost != nil {
-			continue
-		}
-		stages, h, err := v.noise.attend(b, names, v.noise.shown(v.x[j]), w.at[j])
+	var shared tensor.Array
+	for _, v := range w.leaders() {
+		squares := shared
+		stages, h, err := v.noise.attend(b, names, v.input(j), w.at[j], &squares)
 		if err != nil {
 			return err
 		}
 		for _, s := range stages {
-			v.x[j] = w.judge(v, j, s)
+			w.judgeBoth(v, j, s)
+		}
+		if v.row.Pass { // what a wrong value gives must not become another's measure
+			shared = squares
 		}
 		if b.MLP == nil {
+			v.separate()
 			continue
 		}
 		if v.lost == nil { // the second half on the engine's own value of the first
-			h = v.noise.shown(v.x[j])
+			h = v.input(j)
 		}
 		y, err := v.noise.mlp(b.MLP, h)
 		if err != nil {
 			return err
 		}
-		v.x[j] = w.judge(v, j, stage{names.output, y, stages[len(stages)-1].ends})
+		w.judgeBoth(v, j, stage{names.output, y, stages[len(stages)-1].ends})
+		v.separate()
 	}
 	if w.coarse != nil {
-		if err := w.carry(b, names, j); err != nil {
+		if err := w.carry(b, names, j, &shared); err != nil {
 			return err
 		}
 	}
@@ -311,8 +319,8 @@ func (w *walk) judgeBlock(b *reference.Block, i, j int) error {
 }
 
 // carry takes the noise of the whole model through a block.
-func (w *walk) carry(b *reference.Block, names stageNames, j int) error {
-	stages, y, err := w.coarse.attend(b, names, w.whole[j].signal, w.at[j])
+func (w *walk) carry(b *reference.Block, names stageNames, j int, squares *tensor.Array) error {
+	stages, y, err := w.coarse.attend(b, names, w.whole[j].signal, w.at[j], squares)
 	if err == nil && b.MLP != nil {
 		y, err = w.coarse.mlp(b.MLP, y)
 	}
@@ -337,15 +345,12 @@ func (w *walk) judgeEnd() error {
 		if !hasTail(w.model) {
 			continue
 		}
-		for _, v := range w.rivals {
-			if v.lost != nil {
-				continue
-			}
-			y, err := v.noise.finish(w.model, v.noise.shown(v.x[j]))
+		for _, v := range w.leaders() {
+			y, err := v.noise.finish(w.model, v.input(j))
 			if err != nil {
 				return err
 			}
-			w.judge(v, j, stage{name: name, signal: y})
+			w.judgeBoth(v, j, stage{name: name, signal: y})
 		}
 		if w.coarse != nil {
 			y, err := w.coarse.finish(w.model, w.whole[j].signal)
@@ -356,6 +361,47 @@ func (w *walk) judgeEnd() error {
 		}
 	}
 	return nil
+}
+
+// input is what an engine put into the block at hand. A twin's differs by what its errors were so far: as if that were noise.
+func (v *rival) input(j int) signal {
+	s := v.noise.shown(v.x[j])
+	if v.twin != nil && !v.parted {
+		for i, x := range v.twin.x[j].Data {
+			off := x - s.value.Data[i]
+			s.variance[i] += off * off
+		}
+	}
+	return s
+}
+
+// leaders are the engines that are judged on their own: all that are left but for twins.
+func (w *walk) leaders() []*rival {
+	var list []*rival
+	for _, v := range w.rivals {
+		if v.lost == nil && !v.led {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// separate lets a twin go its own way.
+func (v *rival) separate() {
+	if v.parted && v.twin != nil {
+		v.twin.led, v.twin = false, nil
+	}
+}
+
+// judgeBoth judges an engine and its twin. They part where the twin is lost, wrong, or need not be right: from there on it
+// would say nothing of what the other put in.
+func (w *walk) judgeBoth(v *rival, j int, s stage) {
+	v.x[j] = w.judge(v, j, s)
+	if v.twin == nil {
+		return
+	}
+	v.twin.x[j] = w.judge(v.twin, j, s)
+	v.parted = v.parted || v.twin.lost != nil || v.lost != nil || !v.row.Pass || s.finiteOnly
 }
 
 // judge holds a value against its truth and returns what the engine goes on with.

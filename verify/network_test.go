@@ -326,3 +326,34 @@ func TestModel_networkWeights(t *testing.T) {
 		}
 	}
 }
+
+// A block whose keys are beyond the range of bodies in float: they need only be finite in it, everything else is judged as ever.
+func TestModel_networkBeyondTheRange(t *testing.T) {
+	needRuntime(t)
+	m := newMaker(t).language()
+	keys, _ := m.Blocks[1].K.Weight.Held()
+	scale(keys, 60)
+	r, err := Model(t.Context(), writeModel(t, exported(t, m, export.Options{})), Options{Source: m, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPass(t, r)
+	if row := find(t, r, "logits", Portable); row.Finite == 0 || row.Finite >= row.Cases-10 {
+		t.Errorf("portable only had to be finite in %d of %d cases", row.Finite, row.Cases)
+	}
+	if row := find(t, r, "logits", Kernel); row.Finite != 0 {
+		t.Errorf("the kernel only had to be finite in %d cases", row.Finite)
+	}
+	m.Blocks[2].MLP.Down.Bias[1] += 1e-3
+	bad := writeModel(t, exported(t, m, export.Options{}))
+	m.Blocks[2].MLP.Down.Bias[1] -= 1e-3
+	good := writeModel(t, exported(t, m, export.Options{}))
+	if r, err = Model(t.Context(), good, Options{Other: bad, Threads: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []Engine{Kernel, Portable, Native} {
+		if row := find(t, r, "other logits", e); row.Pass || row.Located != "layers.2.y" {
+			t.Errorf("%s: pass %v, located %q behind the block beyond the range", e, row.Pass, row.Located)
+		}
+	}
+}

@@ -65,6 +65,9 @@ func (o *Options) cases(ctx context.Context, s *subject) ([]*modelCase, error) {
 		open = o.runs(ctx, s, single)
 	}
 	sizes := []InputSizes{first}
+	if m := s.stored; m != nil && m.Patches != nil && !m.Patches.Positions.Empty() {
+		open = false // a single position is not to be had
+	}
 	if open {
 		sizes = append(sizes, single)
 	}
@@ -147,8 +150,14 @@ func (o *Options) affordable(m *reference.Model) (InputSizes, error) {
 		size.Sequence = l
 		return size, err
 	}
-	if m.Patches != nil {
+	if m.Patches != nil && m.Patches.Positions.Empty() {
 		size.Grid = affordableGrid(m)
+		return size, nil
+	}
+	if m.Patches != nil { // of one size
+		if n := m.Patches.Positions.Shape()[0]; size.Batch == 0 && seconds(m, defaultBatch, n) > secondsAllowed {
+			size.Batch = 1
+		}
 		return size, nil
 	}
 	least := min(2*shortestChecked, longest)
@@ -191,11 +200,7 @@ func seconds(m *reference.Model, batch, sequence int) float64 {
 }
 
 // affordableGrid is how many rows and columns of patches an image should have: borders all around and something between.
-// Zero leaves it to the model, whose positions may have decided.
 func affordableGrid(m *reference.Model) [2]int {
-	if !m.Patches.Positions.Empty() {
-		return [2]int{}
-	}
 	grid := defaultGrid()
 	for grid[1] > 2 && seconds(m, defaultBatch, grid[0]*grid[1]) > secondsAllowed {
 		grid = [2]int{2, grid[1] - 1}
