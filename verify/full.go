@@ -25,9 +25,9 @@ func (r *modelRun) fullLength(ctx context.Context, report *Report) error {
 			"no run at full length: it compares the kernels with the function bodies of AFT nodes")
 		return nil
 	}
-	if len(r.options.parts(s)) > 1 {
+	if fits, err := r.options.fitsWhole(s); err != nil || !fits {
 		report.Notes = append(report.Notes, "no run at full length: the weights are more than are loaded at once")
-		return nil
+		return err
 	}
 	relative, ends, err := r.relativeTolerance()
 	if err != nil {

@@ -34,7 +34,7 @@ type Options struct {
 	Other    string                    // another model to hold against the same truth
 
 	// PartBytes is how many bytes of stored weights are loaded at once: a larger model is verified in parts of some blocks
-	// each. 0: 256 MiB.
+	// each, and one of up to four times as much is loaded whole for Full. 0: 256 MiB.
 	PartBytes int64
 }
 

@@ -48,6 +48,20 @@ func (o *Options) parts(s *subject) []part {
 	return append(parts, at)
 }
 
+// wholeParts is how many parts a model may have to be loaded whole where that was asked for: Full and, since it says what the
+// checkpoint's rounding does, the row about that.
+const wholeParts = 4
+
+// fitsWhole reports whether a model may be loaded as one.
+func (o *Options) fitsWhole(s *subject) (bool, error) {
+	list, err := modelWeights(s.stored)
+	total := int64(0)
+	for _, w := range list {
+		total += weightBytes(s.dtype, w.Weight)
+	}
+	return total <= wholeParts*o.partBytes(), err
+}
+
 func blockBytes(dtype tensor.DType, b *reference.Block) int64 {
 	n := weightBytes(dtype, b.Q.Weight, b.K.Weight, b.V.Weight, b.W)
 	if b.Out != nil {

@@ -109,9 +109,9 @@ func (r *modelRun) addRounding(s *subject) error {
 	if s.exact == nil {
 		return nil
 	}
-	if len(r.options.parts(s)) > 1 {
+	if fits, err := r.options.fitsWhole(s); err != nil || !fits {
 		r.note("what rounding the weights does to the output was not measured: they are more than are loaded at once")
-		return nil
+		return err
 	}
 	row, err := r.rounding(s)
 	if err != nil {
