@@ -3,6 +3,7 @@ package export
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,15 @@ func Encode(m *reference.Model, o Options) ([]byte, error) {
 	var b bytes.Buffer
 	err = onnxpb.Write(&b, p, weights, onnxpb.WriteOptions{DigestKey: WeightsKey})
 	return b.Bytes(), err
+}
+
+// Notes say what a model written with these options does not keep of what they ask for.
+func Notes(m *reference.Model, o Options) []string {
+	gelu := slices.ContainsFunc(m.Blocks, func(b reference.Block) bool { return b.MLP != nil })
+	if o.DType != Float64 || !gelu {
+		return nil
+	}
+	return []string{"the erf of every GELU is computed in float32, as ONNX Runtime has none in float64: outputs keep about 7 digits"}
 }
 
 // ModelError says that a model cannot be written as the options want it, whatever the output.

@@ -99,7 +99,7 @@ func (a *app) export(cmd *cobra.Command, path string, o *exportCommandFlags) err
 		return err
 	}
 	defer from.Close()
-	for _, note := range from.Notes {
+	for _, note := range append(from.Notes, export.Notes(model, options)...) {
 		a.say("note: %s", note)
 	}
 	options.SourceSHA256 = from.SHA256
