@@ -233,13 +233,20 @@ func (c *sharedCase) flags() []string {
 		return []string{"--variant", "local", "--window", fmt.Sprint(c.Params.Window), causal}
 	case dialect == "nid" && c.Variant == "full":
 		return []string{"--variant", "full"}
+	case c.Variant == "model-lm":
+		return []string{"--window", fmt.Sprint(c.Params.Window), causal}
 	case c.Variant == "conv" && len(c.Params.Grid) == 2:
 		return []string{"--grid", fmt.Sprintf("%d,%d", c.Params.Grid[0], c.Params.Grid[1])}
 	}
 	return nil
 }
 
-// The layers of public implementations beside the checkout, where there are any.
+// input is what a whole model takes, "" for a layer.
+func (c *sharedCase) input() string {
+	return map[string]string{"model-lm": "input_ids", "model-image": "pixel_values"}[c.Variant]
+}
+
+// The layers and whole models of public implementations beside the checkout, where there are any.
 func TestSharedLayers(t *testing.T) {
 	golden := filepath.Join("..", "..", "..", "shared", "golden")
 	if _, err := os.Stat(golden); err != nil {
@@ -250,7 +257,7 @@ func TestSharedLayers(t *testing.T) {
 	available := engines(t)
 	count := 0
 	for _, s := range manifest.Cases {
-		if s.Group != "thirdparty" || !slices.Contains([]string{"full", "simple", "local", "conv"}, s.Variant) {
+		if s.Group != "thirdparty" || s.input() == "" && !slices.Contains([]string{"full", "simple", "local", "conv"}, s.Variant) {
 			continue
 		}
 		count++
@@ -258,7 +265,7 @@ func TestSharedLayers(t *testing.T) {
 			c := layerCase{
 				id: s.ID, checkpoint: filepath.Join(golden, s.Files.Checkpoint), flags: s.flags(), tolerance: s.Tolerance,
 				x: readNPY(t, filepath.Join(golden, s.Files.X)), y: readNPY(t, filepath.Join(golden, s.Files.Y64)),
-				portableOwes: s.Params.KeyStd == 0, engines: available,
+				portableOwes: s.Params.KeyStd == 0, engines: available, input: s.input(),
 			}
 			if s.Layout == "TBD" {
 				c.x, c.y = swapAxes(c.x), swapAxes(c.y)
