@@ -69,7 +69,7 @@ func refused(t *testing.T, path string, parts ...string) {
 			t.Errorf("the error does not say %q: %s", p, text)
 		}
 	}
-	if took > 2*time.Second {
+	if took > 20*time.Second { // 2 s is the promise; a loaded machine under the race detector takes longer, what hangs takes minutes
 		t.Errorf("took %v", took)
 	}
 	allowed := 3*min(stat.Size(), 1<<30) + 4*mib
