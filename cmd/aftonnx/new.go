@@ -136,10 +136,18 @@ func lookupPreset(name string) (preset.Preset, error) {
 	return p, f.hint("names: aftonnx new --list")
 }
 
-// nearestPresets are the names that are fewest typing errors away, nil if all are far. They are long and alike, so that many
-// would be near enough for nearest.
+// nearestPresets are the names that a name begins, else those that are fewest typing errors away, nil if all are far. They are
+// long and alike, so that many would be near enough for nearest.
 func nearestPresets(name string) []string {
 	var near []string
+	for _, p := range preset.All() {
+		if strings.HasPrefix(p.Name, strings.ToLower(name)) {
+			near = append(near, p.Name)
+		}
+	}
+	if near != nil {
+		return near
+	}
 	least := 0
 	for _, p := range preset.All() {
 		distance := spelling.Distance(strings.ToLower(name), p.Name)

@@ -128,7 +128,8 @@ func (f *File) stageData(path string, m *onnxpb.ModelProto, weights []onnxpb.Wei
 	var data *onnxpb.Data
 	companion, err := atomicfile.StageCompanion(path, atomicfile.Options{Force: o.Force}, func(w io.Writer) (err error) {
 		if data, err = onnxpb.WriteData(w, m, weights, options); err == nil && o.Placement == Reuse && data.Reused == 0 {
-			err = errors.New("no weight lies in its file as the model needs it (same type, nothing computed): --external-data always writes them")
+			err = errors.New("no weight lies in its file as the model needs it (same type, nothing computed): " +
+				"--dtype may be another than the file's, --external-data always writes them")
 		}
 		return err
 	})
