@@ -13,7 +13,7 @@ import (
 	"github.com/aftonnx/aftonnx/verify"
 )
 
-// The program writes what task.ByteModel makes of the same file with ONNX Runtime's function bodies.
+// The program writes what task.ByteModel makes of the same model on the same engine.
 func TestGenerate(t *testing.T) {
 	if err := kernel.Available(); err != nil {
 		t.Skip(err)
@@ -23,7 +23,7 @@ func TestGenerate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := m.Load(t.Context(), verify.Portable, infer.LoadOptions{})
+	session, err := m.Load(t.Context(), verify.Kernel, infer.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
