@@ -48,6 +48,7 @@ func (r *modelRun) fullLength(ctx context.Context, report *Report) error {
 	if s.stored.NeedsGrid() && size.Grid == [2]int{} {
 		size.Grid = divide(size.Sequence)
 	}
+	size.Padded = true
 	in, made, err := SeededInputs(s.graph, nil, size, r.options.Seed)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 type InputSizes struct {
 	Batch, Sequence int
 	Grid            [2]int
+	Padded          bool // attention_mask is that of a batch whose last sequence is a quarter padding, not ones
 }
 
 // The sizes of dynamic dimensions that nothing else decides.
@@ -29,9 +30,9 @@ const (
 )
 
 // SeededInputs completes given to all inputs of a model: floating-point ones from the normal distribution, "grid" from
-// the sizes, tokens from the rows of the table that they choose from, an attention_mask as of a batch whose last sequence is
-// a quarter padding, other masks of ones, other integers from 0 to 9. Dynamic dimensions of one name agree, with those of
-// given inputs first. The same seed gives the same values. It returns the names of the inputs that it made.
+// the sizes, tokens from the rows of the table that they choose from, masks of ones unless the sizes say Padded, other
+// integers from 0 to 9. Dynamic dimensions of one name agree, with those of given inputs first. The same seed gives the same
+// values. It returns the names of the inputs that it made.
 //
 // Errors: an input that is not given has no declared shape; the sizes, which come from the model and the command line, ask
 // for more than 2^28 elements (*InputError).
@@ -240,7 +241,7 @@ func (s *inputShapes) value(v onnxgraph.Value, shape []int, rng *rand.Rand) (*te
 			values[i] = float64(rng.IntN(below))
 		}
 	}
-	if v.Name == wiring.MaskInput && len(shape) == 2 && shape[1] > 1 && n > 0 {
+	if s.sizes.Padded && v.Name == wiring.MaskInput && len(shape) == 2 && shape[1] > 1 && n > 0 {
 		clear(values[n-(shape[1]+3)/4:])
 	}
 	return tensor.FromFloat64s(v.DType, shape, values)

@@ -154,8 +154,9 @@ func TestSeededInputs_networks(t *testing.T) {
 		shape       []int
 	}{
 		{"tokens", "input_ids", language, InputSizes{}, []int{2, 12}},
-		{"a mask", "attention_mask", language, InputSizes{Batch: 3, Sequence: 5}, []int{3, 5}},
-		{"one position", "attention_mask", language, InputSizes{Batch: 1, Sequence: 1}, []int{1, 1}},
+		{"a mask", "attention_mask", language, InputSizes{Batch: 3, Sequence: 5, Padded: true}, []int{3, 5}},
+		{"a mask of ones", "attention_mask", language, InputSizes{Batch: 3, Sequence: 5}, []int{3, 5}},
+		{"one position", "attention_mask", language, InputSizes{Batch: 1, Sequence: 1, Padded: true}, []int{1, 1}},
 		{"images", "pixel_values", conv, InputSizes{}, []int{2, 3, 6, 10}},
 		{"images of a grid", "pixel_values", conv, InputSizes{Batch: 1, Grid: [2]int{2, 4}}, []int{1, 3, 4, 8}},
 		{"images of one size", "pixel_values", classed, InputSizes{Grid: [2]int{5, 5}}, []int{2, 3, 4, 6}},
@@ -181,7 +182,7 @@ func TestSeededInputs_networks(t *testing.T) {
 				}
 			case "attention_mask":
 				padded := 0.0
-				if length > 1 {
+				if length > 1 && test.sizes.Padded {
 					padded = math.Ceil(float64(length) / 4)
 				}
 				if want := float64(len(values)) - padded; sum != want || values[0] != 1 || padded > 0 && values[len(values)-1] != 0 {

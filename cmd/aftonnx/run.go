@@ -17,6 +17,7 @@ import (
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
+	"github.com/aftonnx/aftonnx/ops/wiring"
 	"github.com/aftonnx/aftonnx/verify"
 )
 
@@ -160,6 +161,10 @@ func (a *app) runInputs(flags *pflag.FlagSet, f *modelFile, o *runFlags) (map[st
 	for _, v := range declared {
 		view.Inputs = append(view.Inputs, viewTensor(v.Name, all[v.Name]))
 		if slices.Contains(made, v.Name) {
+			if v.Name == wiring.MaskInput {
+				a.say("note: input %q is not given: ones, every position is real", v.Name)
+				continue
+			}
 			view.Inputs[len(view.Inputs)-1].Random = true
 			a.say("note: input %q is not given: %s", v.Name, describeMade(all[v.Name], o.seed))
 		}
