@@ -18,6 +18,9 @@ import (
 // TestReadme types the README's commands, in their order, in a folder that holds testdata and nothing else. The two that
 // build, test and install are .ci/run's.
 func TestReadme(t *testing.T) {
+	if testing.Short() {
+		t.Skip("verifies and evaluates whole models; the scripts cover the same verbs on small ones")
+	}
 	if err := kernel.Available(); err != nil {
 		t.Skip(err)
 	}
