@@ -3,6 +3,7 @@ package reference
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -275,5 +276,26 @@ func TestModel_inputsAreRead(t *testing.T) {
 		first := must(t)(c.model.Forward(Inputs{X: c.x}))
 		same(t, name, c.x, before)
 		same(t, name, must(t)(c.model.Forward(Inputs{X: c.x})), first)
+	}
+}
+
+// TestModel_causal: with causal layers, a position's logits are those of the text up to it, to the bit; a later token moves
+// nothing before it.
+func TestModel_causal(t *testing.T) {
+	m := languageModel(114, Simple, Full)
+	m.Blocks[0].Causal, m.Blocks[1].Causal = true, true
+	tokens := of(t, []int{1, 6}, 1, 5, 0, 2, 6, 3)
+	whole := must(t)(m.Forward(Inputs{X: tokens}))
+	for n := 1; n <= 6; n++ {
+		same(t, fmt.Sprint("the first ", n), part(whole, 0, 0, n), must(t)(m.Forward(Inputs{X: part(tokens, 0, 0, n)})))
+	}
+	moved := clone(tokens)
+	moved.Data[3] = 4
+	other := must(t)(m.Forward(Inputs{X: moved}))
+	same(t, "before", part(other, 0, 0, 3), part(whole, 0, 0, 3))
+	for at := 3; at < 6; at++ {
+		if a, b := part(other, 0, at, at+1), part(whole, 0, at, at+1); slices.Equal(a.Data, b.Data) {
+			t.Errorf("position %d does not see token 3", at)
+		}
 	}
 }
