@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,7 +101,8 @@ func jsonName(e *json.UnmarshalTypeError) string {
 // A checkpoint without one gives an empty Config.
 func MetadataConfig(metadata map[string]string) (*Config, error) {
 	c := &Config{}
-	for key, text := range metadata {
+	for _, key := range slices.Sorted(maps.Keys(metadata)) { // of several errors always the same
+		text := metadata[key]
 		path := strings.FieldsFunc(strings.TrimPrefix(key, "config/"), func(r rune) bool { return r == '/' || r == '.' })
 		facts := &c.Facts
 		if len(path) > 2 && path[0] == "layers" {

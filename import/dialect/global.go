@@ -24,9 +24,9 @@ func globalKeys() []globalKey {
 			func(g *Global, data []byte) error { return json.Unmarshal(data, &g.Eps) }},
 		{[]string{"image_size"}, "a whole number, or two [h, w]", readImageSize},
 		{[]string{"mean", "image_mean"}, "a list of numbers",
-			func(g *Global, data []byte) error { return json.Unmarshal(data, &g.Mean) }},
+			func(g *Global, data []byte) error { return readNumbers(&g.Mean, data) }},
 		{[]string{"std", "image_std"}, "a list of numbers",
-			func(g *Global, data []byte) error { return json.Unmarshal(data, &g.Std) }},
+			func(g *Global, data []byte) error { return readNumbers(&g.Std, data) }},
 		{[]string{"do_normalize"}, "true or false", readNormalize},
 		{[]string{"labels"}, "a list of texts, or a text of a label a line", readLabels},
 		{[]string{"id2label"}, `an object {"0": "label", ...}`, readLabelsByNumber},
@@ -60,6 +60,23 @@ func parseGlobal(data []byte) (Global, error) {
 		}
 	}
 	return g, g.check()
+}
+
+// readNumbers takes no null for a number, as json would for 0.
+func readNumbers(to *[]float64, data []byte) error {
+	var numbers []*float64
+	if err := json.Unmarshal(data, &numbers); err != nil {
+		return err
+	}
+	list := make([]float64, len(numbers))
+	for i, v := range numbers {
+		if v == nil {
+			return fmt.Errorf("number %d is null", i)
+		}
+		list[i] = *v
+	}
+	*to = list
+	return nil
 }
 
 func readImageSize(g *Global, data []byte) error {
@@ -142,7 +159,7 @@ func (g *Global) set(path []string, text string) error {
 		}
 		list := lists[name]
 		for len(*list) <= i {
-			*list = append(*list, 0)
+			*list = append(*list, math.NaN()) // which check refuses, where no other key fills it
 		}
 		(*list)[i] = v
 	}

@@ -44,6 +44,7 @@ func TestParseConfig_global(t *testing.T) {
 		{`{"image_size": 100000000}`, dialect.Global{}, "image_size is"},
 		{`{"mean": 0.5}`, dialect.Global{}, `key "mean": want a list of numbers`},
 		{`{"image_std": ["a"]}`, dialect.Global{}, `key "image_std": want a list of numbers`},
+		{`{"mean": [null, 0.5]}`, dialect.Global{}, `key "mean": want a list of numbers`},
 		{`{"std": [1, 0]}`, dialect.Global{}, "std holds 0"},
 		{`{"do_normalize": "no"}`, dialect.Global{}, `key "do_normalize": want true or false`},
 		{`{"labels": 3}`, dialect.Global{}, `key "labels"`},
@@ -90,7 +91,9 @@ func TestMetadataConfig_global(t *testing.T) {
 		{[]string{"mean.-1", "0"}, dialect.Global{}, `key "mean.-1"`},
 		{[]string{"mean.0", "nan"}, dialect.Global{}, "mean holds NaN"},
 		{[]string{"std.0", "inf"}, dialect.Global{}, "std holds +Inf"},
-		{[]string{"std.1", "2"}, dialect.Global{}, "std holds 0"},
+		{[]string{"std.1", "2"}, dialect.Global{}, "std holds NaN"},
+		{[]string{"mean.0", "0.5", "mean.2", "0.5"}, dialect.Global{}, "mean holds NaN"},
+		{[]string{"window", "wide", "heads", "few", "eps", "x", "causal", "maybe"}, dialect.Global{}, `key "causal"`}, // the first by name
 	}
 	for _, c := range cases {
 		metadata := map[string]string{}
