@@ -86,6 +86,8 @@ enum {
   X(163, OrtStatus *, KernelInfoGetAttributeArray_int64,                                                               \
     (const OrtKernelInfo *info, const char *name, int64_t *out, size_t *size))                                         \
   X(237, OrtStatus *, HasSessionConfigEntry, (const OrtSessionOptions *options, const char *key, int *out))            \
+  X(249, OrtStatus *, KernelInfoGetConstantInput_tensor,                                                               \
+    (const OrtKernelInfo *info, size_t index, int *is_constant, const OrtValue **out))                                 \
   X(253, OrtStatus *, KernelContext_GetAllocator,                                                                      \
     (const OrtKernelContext *context, const OrtMemoryInfo *memory, OrtAllocator **out))                                \
   X(274, OrtStatus *, KernelContext_ParallelFor,                                                                       \

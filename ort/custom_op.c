@@ -16,10 +16,11 @@ typedef struct {
   int32_t dtype;
 } custom_op;
 
-/* A node: the operator and the node's attributes. */
+/* A node: the operator, the node's attributes, and its W made ready for the kernels if that is constant. */
 typedef struct {
   const custom_op *custom;
   aft_attrs attrs;
+  aft_packed *packed;
 } node;
 
 /* What a kernel borrows from ONNX Runtime during one call. */
@@ -84,25 +85,6 @@ static OrtStatus *read_attr(const OrtKernelInfo *info, const aft_op *op, const a
   return status == NULL ? NULL : explain(status, op->name, "attribute", attr->name);
 }
 
-static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **kernel) {
-  (void)api;
-  const custom_op *custom = self(op);
-  node *n = calloc(1, sizeof *n);
-  if (n == NULL) return fail(AFT_ORT_FAIL, "ai.aft.%s: out of memory", custom->op->name);
-  n->custom = custom;
-  for (int32_t i = 0; i < custom->op->n_attrs; i++) {
-    OrtStatus *status = read_attr(info, custom->op, &custom->op->attrs[i], &n->attrs);
-    if (status != NULL) {
-      free(n);
-      return status;
-    }
-  }
-  *kernel = n;
-  return NULL;
-}
-
-static void destroy(void *kernel) { free(kernel); }
-
 static OrtStatus *read_info(const OrtTensorTypeAndShapeInfo *info, const aft_op *op, int32_t i, aft_tensor *t) {
   uint32_t dtype = 0;
   size_t rank = 0;
@@ -117,14 +99,9 @@ static OrtStatus *read_info(const OrtTensorTypeAndShapeInfo *info, const aft_op 
   return ORT(GetDimensions)(info, t->dims, rank);
 }
 
-static OrtStatus *read_input(OrtKernelContext *context, const aft_op *op, int32_t i, aft_tensor *t) {
-  const OrtValue *value = NULL;
-  OrtStatus *status = ORT(KernelContext_GetInput)(context, (size_t)i, &value);
-  if (status != NULL) return status;
-  if (value == NULL)
-    return fail(AFT_ORT_INVALID_ARGUMENT, "ai.aft.%s: input \"%s\": missing", op->name, op->in[i].name);
+static OrtStatus *read_value(const OrtValue *value, const aft_op *op, int32_t i, aft_tensor *t) {
   OrtTensorTypeAndShapeInfo *info = NULL;
-  status = ORT(GetTensorTypeAndShape)(value, &info);
+  OrtStatus *status = ORT(GetTensorTypeAndShape)(value, &info);
   if (status != NULL) return status;
   status = read_info(info, op, i, t);
   ORT(ReleaseTensorTypeAndShapeInfo)(info);
@@ -135,13 +112,66 @@ static OrtStatus *read_input(OrtKernelContext *context, const aft_op *op, int32_
   return status;
 }
 
+static OrtStatus *read_input(OrtKernelContext *context, const aft_op *op, int32_t i, aft_tensor *t) {
+  const OrtValue *value = NULL;
+  OrtStatus *status = ORT(KernelContext_GetInput)(context, (size_t)i, &value);
+  if (status != NULL) return status;
+  if (value == NULL)
+    return fail(AFT_ORT_INVALID_ARGUMENT, "ai.aft.%s: input \"%s\": missing", op->name, op->in[i].name);
+  return read_value(value, op, i, t);
+}
+
+/* Packs W if it is an initializer that no caller can replace. */
+static OrtStatus *pack(node *n, const OrtKernelInfo *info) {
+  const aft_op *op = n->custom->op;
+  const OrtValue *value = NULL;
+  int constant = 0;
+  if (op->bias == 0) return NULL;
+  OrtStatus *status = ORT(KernelInfoGetConstantInput_tensor)(info, (size_t)op->bias, &constant, &value);
+  if (status != NULL || !constant) return status;
+  aft_tensor w = {0};
+  status = read_value(value, op, op->bias, &w);
+  if (status != NULL) return status;
+  static const aft_host best = {0};
+  if (aft_pack(op, &n->attrs, &w, &best, &n->packed) == AFT_OK) return NULL;
+  return fail(AFT_ORT_FAIL, "ai.aft.%s: no memory to pack input \"%s\"", op->name, op->in[op->bias].name);
+}
+
+static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **kernel) {
+  (void)api;
+  const custom_op *custom = self(op);
+  node *n = calloc(1, sizeof *n);
+  if (n == NULL) return fail(AFT_ORT_FAIL, "ai.aft.%s: out of memory", custom->op->name);
+  n->custom = custom;
+  for (int32_t i = 0; i < custom->op->n_attrs; i++) {
+    OrtStatus *status = read_attr(info, custom->op, &custom->op->attrs[i], &n->attrs);
+    if (status != NULL) {
+      free(n);
+      return status;
+    }
+  }
+  OrtStatus *status = pack(n, info);
+  if (status != NULL) {
+    free(n);
+    return status;
+  }
+  *kernel = n;
+  return NULL;
+}
+
+static void destroy(void *kernel) {
+  node *n = kernel;
+  aft_unpack(n->packed);
+  free(n);
+}
+
 static void parallel(void *ctx, void (*fn)(void *arg, size_t i), void *arg, size_t n) {
   host *h = ctx;
   if (n == 1) {
     fn(arg, 0);
     return;
   }
-  OrtStatus *status = ORT(KernelContext_ParallelFor)(h->context, fn, n, 0, arg);
+  OrtStatus *status = ORT(KernelContext_ParallelFor)(h->context, fn, n, n, arg); /* n batches: tasks differ in length */
   if (status != NULL && h->failed != NULL)
     ORT(ReleaseStatus)(status);
   else if (status != NULL)
@@ -167,7 +197,7 @@ static OrtStatus *run(const aft_call *call, OrtKernelContext *context, void *out
   host h = {context, NULL, NULL};
   OrtStatus *status = ORT(KernelContext_GetAllocator)(context, cpu_memory, &h.allocator);
   if (status != NULL) return status;
-  aft_host lent = {&h, parallel, borrow, give_back};
+  aft_host lent = {.ctx = &h, .parallel = parallel, .alloc = borrow, .release = give_back};
   char message[AFT_MESSAGE] = "";
   int result = aft_run(call, out, &lent, message);
   ORT(ReleaseAllocator)(h.allocator);
@@ -179,7 +209,7 @@ static OrtStatus *run(const aft_call *call, OrtKernelContext *context, void *out
 
 static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
   const node *n = kernel;
-  aft_call call = {.op = n->custom->op, .attrs = n->attrs};
+  aft_call call = {.op = n->custom->op, .attrs = n->attrs, .packed = n->packed};
   size_t given = 0;
   OrtStatus *status = ORT(KernelContext_GetInputCount)(context, &given);
   if (status != NULL) return status;

@@ -151,7 +151,7 @@ func TestAccuracy(t *testing.T) {
 								}
 								r.edit(p, dtype, rng)
 								inputs := p.tensors(t, dtype)
-								p.compare(t, inputs, p.runOn(t, inputs, 2), p.truth(t, inputs))
+								p.verify(t, inputs, 2, p.truth(t, inputs))
 							})
 						}
 					}
@@ -204,7 +204,7 @@ func TestAccuracyBeyondFloat64(t *testing.T) {
 							p := newProblem(def.Name, sz, causal, ops.GateAbsent, rng)
 							r.edit(p, dtype, rng)
 							inputs := p.tensors(t, dtype)
-							p.compare(t, inputs, p.runOn(t, inputs, 2), p.exactTruth(inputs))
+							p.verify(t, inputs, 2, p.exactTruth(inputs))
 						})
 					}
 				}
@@ -225,7 +225,7 @@ func TestAccuracyRandomShapes(t *testing.T) {
 			p := newProblem(def.Name, sz, rng.IntN(2) == 1, ops.GateAbsent, rng)
 			r.edit(p, dtype, rng)
 			inputs := p.tensors(t, dtype)
-			p.compare(t, inputs, p.runOn(t, inputs, 1), p.truth(t, inputs))
+			p.verify(t, inputs, 1, p.truth(t, inputs))
 			if t.Failed() {
 				t.Fatalf("%s problem %d: %s, %s, %v, %s", def.Name, i, sz, dtype, p.attrs, r.name)
 			}

@@ -80,7 +80,7 @@ static int check_data(const aft_call *call, const void *out, char *message) {
 }
 
 int aft_run(const aft_call *call, void *out, const aft_host *host, char message[AFT_MESSAGE]) {
-  static const aft_host alone = {NULL, NULL, NULL, NULL};
+  static const aft_host alone = {0};
   int rc = aft_check(call, message);
   if (rc == AFT_OK) rc = check_data(call, out, message);
   if (rc != AFT_OK) return rc;
@@ -276,6 +276,19 @@ static void run_one(void *arg, size_t i) {
   r->fn(r->arg, r->first + i, r->scratch + i * r->doubles);
 }
 
+void *aft_take(const aft_host *host, size_t bytes) {
+  if (bytes > PTRDIFF_MAX) return NULL;
+  return host->alloc != NULL ? host->alloc(host->ctx, bytes) : malloc(bytes);
+}
+
+void aft_give_back(const aft_host *host, void *p) {
+  if (host->alloc == NULL) {
+    free(p);
+  } else if (p != NULL && host->release != NULL) {
+    host->release(host->ctx, p);
+  }
+}
+
 int aft_tasks(const aft_host *host, void (*fn)(void *arg, size_t i, double *scratch), void *arg, size_t n,
               size_t doubles) {
   if (n == 0) return AFT_OK;
@@ -287,9 +300,7 @@ int aft_tasks(const aft_host *host, void (*fn)(void *arg, size_t i, double *scra
   }
   round_of_tasks round = {fn, arg, NULL, doubles, 0};
   if (bytes > 0) {
-    bytes = aft_mul(bytes, slots);
-    if (bytes > PTRDIFF_MAX) return AFT_NO_MEMORY;
-    round.scratch = host->alloc != NULL ? host->alloc(host->ctx, bytes) : malloc(bytes);
+    round.scratch = aft_take(host, aft_mul(bytes, slots));
     if (round.scratch == NULL) return AFT_NO_MEMORY;
   }
   for (; round.first < n; round.first += slots) {
@@ -300,12 +311,6 @@ int aft_tasks(const aft_host *host, void (*fn)(void *arg, size_t i, double *scra
       for (size_t i = 0; i < count; i++) run_one(&round, i);
     }
   }
-  if (round.scratch != NULL) {
-    if (host->alloc != NULL) {
-      if (host->release != NULL) host->release(host->ctx, round.scratch);
-    } else {
-      free(round.scratch);
-    }
-  }
+  aft_give_back(host, round.scratch);
   return AFT_OK;
 }

@@ -47,15 +47,22 @@ typedef struct {
   void (*parallel)(void *ctx, void (*fn)(void *arg, size_t i), void *arg, size_t n);
   void *(*alloc)(void *ctx, size_t bytes); /* NULL when there is no memory; aligned for double */
   void (*release)(void *ctx, void *p);
+  size_t instructions; /* 0: the best this machine has; i: number i-1 of aft_instructions, as far as there are so many */
 } aft_host;
 
+/* The name of a set of vector instructions that this machine runs, the best last: "portable", "avx2"; NULL past the end. */
+const char *aft_instructions(size_t i);
+
 typedef struct aft_op aft_op;
+typedef struct aft_simd aft_simd;     /* the kernels of one set of vector instructions */
+typedef struct aft_packed aft_packed; /* a constant W, made ready for them */
 
 typedef struct {
   const aft_op *op;
   aft_attrs attrs;
   aft_tensor in[AFT_MAX_INPUTS]; /* in the order of the declaration */
   int32_t n_in;
+  const aft_packed *packed; /* by aft_pack of exactly this W and these attributes; or NULL */
 } aft_call;
 
 /* One input of the table: int64 or T1. */
@@ -80,6 +87,8 @@ struct aft_op {
   aft_attr attrs[AFT_MAX_ATTRS];
   int (*check)(const aft_call *call, char message[AFT_MESSAGE]); /* shapes and attributes; may read int64 inputs */
   int (*run)(const aft_call *call, void *out, const aft_host *host);
+  int32_t bias; /* the index of W among the inputs; 0: there is none */
+  int (*pack)(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
 };
 
 const aft_op *aft_ops(size_t *count);
@@ -91,6 +100,11 @@ int aft_check(const aft_call *call, char message[AFT_MESSAGE]);
 /* aft_check, then the kernel: writes Y, which has the type and shape of Q; one that overlaps an input is refused. Counts
  * the call. AFT_OK, AFT_INVALID or AFT_NO_MEMORY, the last two with a message. Safe to call from many threads. */
 int aft_run(const aft_call *call, void *out, const aft_host *host, char message[AFT_MESSAGE]);
+
+/* Packs a W that will be the same in many calls: *packed is NULL where there is nothing to gain. At most as much memory as W
+ * in float takes, rows rounded up. What is odd about W or the attributes is for aft_check to say. AFT_OK or AFT_NO_MEMORY. */
+int aft_pack(const aft_op *op, const aft_attrs *attrs, const aft_tensor *w, const aft_host *host, aft_packed **packed);
+void aft_unpack(aft_packed *packed);
 
 /* How often aft_run ran the operator of that index of the table on that element type since the process began. */
 uint64_t aft_calls(size_t op, int32_t dtype);

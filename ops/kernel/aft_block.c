@@ -6,6 +6,18 @@ aft_block aft_block_of(const aft_call *call, size_t batch, size_t first, size_t 
   return (aft_block){k, v, batch, (size_t)v->dims[1], dim, heads, dim / heads, first, n};
 }
 
+size_t aft_block_count(const aft_call *call, const aft_channels *which, size_t most) {
+  if (which != NULL) return which->n;
+  return (size_t)call->in[0].dims[0] * aft_div_up((size_t)call->in[0].dims[2], most);
+}
+
+aft_block aft_block_at_index(const aft_call *call, const aft_channels *which, size_t most, size_t i) {
+  size_t dim = (size_t)call->in[0].dims[2], blocks = aft_div_up(dim, most);
+  if (which != NULL) return aft_block_of(call, which->channel[i] / dim, which->channel[i] % dim, 1);
+  size_t first = i % blocks * most;
+  return aft_block_of(call, i / blocks, first, aft_min(most, dim - first));
+}
+
 void aft_block_scan(const aft_block *b, size_t upto, aft_channel *ch) {
   double k[AFT_LANES], v[AFT_LANES], top[AFT_LANES], key[AFT_LANES];
   for (size_t j = 0; j < b->n; j++) {

@@ -6,15 +6,16 @@
  * S x 2D matrix [exp(K)V | exp(K)]: O(B T S D) multiplications, O(B S D + T S) exponentials a block. A task takes ROWS
  * query positions of a block of channels and walks over the sources AFT_RUN at a time, so its memory does not grow with
  * T or S. */
-#include "aft_internal.h"
+#include "aft_simd.h"
 
 enum { ROWS = 128 };
 
 typedef struct {
   const aft_call *call;
   void *out;
+  const aft_channels *which;
   size_t t, s, d, stride; /* T, S, D, columns of W */
-  size_t row_blocks, lane_blocks;
+  size_t row_blocks;
 } full_job;
 
 int aft_full_check(const aft_call *call, char *message) {
@@ -81,10 +82,8 @@ static void finish_row(const full_job *job, const aft_block *block, const aft_ch
 /* Scratch: terms (AFT_RUN, 2n), sums (ROWS, 2n). */
 static void run_task(void *arg, size_t i, double *scratch) {
   const full_job *job = arg;
-  size_t row_block = i % job->row_blocks, lane_block = i / job->row_blocks % job->lane_blocks;
-  size_t t0 = row_block * ROWS, rows = aft_min(ROWS, job->t - t0), first = lane_block * AFT_LANES;
-  size_t batch = i / job->row_blocks / job->lane_blocks;
-  aft_block block = aft_block_of(job->call, batch, first, aft_min(AFT_LANES, job->d - first));
+  size_t t0 = i % job->row_blocks * ROWS, rows = aft_min(ROWS, job->t - t0);
+  aft_block block = aft_block_at_index(job->call, job->which, AFT_LANES, i / job->row_blocks);
   size_t width = 2 * block.n, upto = visible(job, t0 + rows - 1);
   double *terms = scratch, *sums = scratch + AFT_RUN * width, bias[ROWS];
   aft_channel ch[AFT_LANES];
@@ -100,13 +99,35 @@ static void run_task(void *arg, size_t i, double *scratch) {
   for (size_t r = 0; r < rows; r++) finish_row(job, &block, ch, t0 + r, sums + r * width);
 }
 
-int aft_full_run(const aft_call *call, void *out, const aft_host *host) {
-  const aft_tensor *q = &call->in[0], *w = &call->in[3];
-  full_job job = {.call = call, .out = out, .t = (size_t)q->dims[1], .s = (size_t)call->in[1].dims[1]};
+static full_job job_of(const aft_call *call, void *out, const aft_channels *which) {
+  const aft_tensor *q = &call->in[0];
+  full_job job = {.call = call, .out = out, .which = which, .t = (size_t)q->dims[1], .s = (size_t)call->in[1].dims[1]};
   job.d = (size_t)q->dims[2];
-  job.stride = (size_t)w->dims[1];
+  job.stride = (size_t)call->in[3].dims[1];
   job.row_blocks = aft_div_up(job.t, ROWS);
-  job.lane_blocks = aft_div_up(job.d, AFT_LANES);
-  size_t width = 2 * aft_min(AFT_LANES, job.d), tasks = (size_t)q->dims[0] * job.lane_blocks * job.row_blocks;
+  return job;
+}
+
+static int run_double(const aft_call *call, void *out, const aft_host *host, const aft_channels *which) {
+  full_job job = job_of(call, out, which);
+  size_t width = 2 * aft_min(AFT_LANES, job.d), tasks = aft_block_count(call, which, AFT_LANES) * job.row_blocks;
   return aft_tasks(host, run_task, &job, tasks, (AFT_RUN + aft_min(ROWS, job.t)) * width);
+}
+
+void aft_full_exact(const aft_call *call, void *out, size_t batch, size_t t, size_t d) {
+  full_job job = job_of(call, out, NULL);
+  aft_block block = aft_block_of(call, batch, d, 1);
+  aft_channel ch;
+  aft_block_scan(&block, visible(&job, t), &ch);
+  double ratio = aft_settle(exact(&job, &block, &ch, t, 0), &ch);
+  aft_finish(call, out, (batch * job.t + t) * job.d + d, &ratio, 1);
+}
+
+int aft_full_run(const aft_call *call, void *out, const aft_host *host) {
+  if (call->in[1].dims[1] == 0) return run_double(call, out, host, NULL); /* nothing to sum: 0 */
+  return aft_run_simd(call, out, host, aft_simd_for(host)->full, run_double);
+}
+
+int aft_full_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed) {
+  return w->rank == 2 ? simd->full_pack(attrs, w, packed) : AFT_OK;
 }

@@ -14,9 +14,11 @@
 #ifndef AFT_INTERNAL_H
 #define AFT_INTERNAL_H
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "aft.h"
@@ -115,6 +117,10 @@ static inline void aft_finish(const aft_call *call, void *out, size_t i, double 
  * split nor the budget looks at the number of threads, so the bits do not either. AFT_OK or AFT_NO_MEMORY. */
 int aft_tasks(const aft_host *host, void (*fn)(void *arg, size_t i, double *scratch), void *arg, size_t n,
               size_t doubles);
+
+/* Memory from the host; NULL where there is none. */
+void *aft_take(const aft_host *host, size_t bytes);
+void aft_give_back(const aft_host *host, void *p);
 
 /* a * b and a + b for sizes of scratch; SIZE_MAX, which no allocator has, where they overflow. */
 static inline size_t aft_mul(size_t a, size_t b) { return b != 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b; }
@@ -301,6 +307,16 @@ typedef struct {
 } aft_block;
 
 aft_block aft_block_of(const aft_call *call, size_t batch, size_t first, size_t n);
+
+/* Which channels a kernel computes: channel d of batch entry b is number b*D + d. NULL stands for all. */
+typedef struct {
+  const size_t *channel;
+  size_t n;
+} aft_channels;
+
+/* How a kernel's channels are cut into blocks of at most `most`: numbers of blocks, and block i. */
+size_t aft_block_count(const aft_call *call, const aft_channels *which, size_t most);
+aft_block aft_block_at_index(const aft_call *call, const aft_channels *which, size_t most, size_t i);
 
 /* K and V of source s, channel for channel. */
 static inline void aft_block_load(const aft_block *b, size_t s, double *k, double *v) {

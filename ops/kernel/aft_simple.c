@@ -5,12 +5,13 @@
  * over all s: one ratio a channel, the same for every t; or s <= t when causal: running sums whose scale follows the
  * largest key so far. O(B (T+S) D) time, no memory. Neither needs an exact path: the key that sets the scale is one of
  * those summed, so den >= 1. */
-#include "aft_internal.h"
+#include "aft_simd.h"
 
 typedef struct {
   const aft_call *call;
   void *out;
-  size_t t, d, lane_blocks;
+  const aft_channels *which;
+  size_t t, d;
 } simple_job;
 
 int aft_simple_check(const aft_call *call, char *message) {
@@ -59,8 +60,7 @@ static void run_all(const simple_job *job, const aft_block *block, const aft_cha
 
 static void run_task(void *arg, size_t i, double *scratch) {
   const simple_job *job = arg;
-  size_t first = i % job->lane_blocks * AFT_LANES;
-  aft_block block = aft_block_of(job->call, i / job->lane_blocks, first, aft_min(AFT_LANES, job->d - first));
+  aft_block block = aft_block_at_index(job->call, job->which, AFT_LANES, i);
   aft_channel ch[AFT_LANES];
   (void)scratch;
   aft_block_scan(&block, block.sources, ch);
@@ -71,9 +71,11 @@ static void run_task(void *arg, size_t i, double *scratch) {
   }
 }
 
+static int run_double(const aft_call *call, void *out, const aft_host *host, const aft_channels *which) {
+  simple_job job = {call, out, which, (size_t)call->in[0].dims[1], (size_t)call->in[0].dims[2]};
+  return aft_tasks(host, run_task, &job, aft_block_count(call, which, AFT_LANES), 0);
+}
+
 int aft_simple_run(const aft_call *call, void *out, const aft_host *host) {
-  const aft_tensor *q = &call->in[0];
-  simple_job job = {call, out, (size_t)q->dims[1], (size_t)q->dims[2], 0};
-  job.lane_blocks = aft_div_up(job.d, AFT_LANES);
-  return aft_tasks(host, run_task, &job, (size_t)q->dims[0] * job.lane_blocks, 0);
+  return aft_run_simd(call, out, host, aft_simd_for(host)->simple, run_double);
 }

@@ -47,6 +47,6 @@ static void take_back(void *ctx, void *p) {
 }
 
 int aft_host_run(const aft_call *call, void *out, aft_host_state *state, char *message) {
-  aft_host host = {.ctx = state, .parallel = parallel, .alloc = lend, .release = take_back};
+  aft_host host = {.ctx = state, .parallel = parallel, .alloc = lend, .release = take_back, .instructions = state->instructions};
   return aft_run(call, out, &host, message);
 }

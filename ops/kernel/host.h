@@ -6,6 +6,7 @@
 
 typedef struct {
   size_t threads;
+  size_t instructions; /* as in aft_host */
   int fail_alloc; /* the allocation that fails, counted from 1; 0: none */
   int allocs;     /* allocations asked for */
   int live;       /* allocations not released */

@@ -25,8 +25,10 @@ func Run(op string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tensor
 
 // host is what Run lends the kernel.
 type host struct {
-	threads   int
-	failAlloc int // the allocation that fails, counted from 1; 0: none
+	threads      int
+	failAlloc    int  // the allocation that fails, counted from 1; 0: none
+	instructions int  // 0: the best; i: number i-1 of Instructions
+	pack         bool // W first, as a host does that knows it to be constant
 }
 
 // checkOutput requires out to have the type, the shape and the bytes of q.

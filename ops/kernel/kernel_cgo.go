@@ -45,6 +45,19 @@ func Calls() map[Key]uint64 {
 	return calls
 }
 
+// Instructions are the sets of vector instructions that the kernels can use on this machine, the one they use last:
+// "portable" is C alone, "avx2", "avx512" and "neon" what their names say.
+func Instructions() []string {
+	var names []string
+	for i := C.size_t(0); ; i++ {
+		name := C.aft_instructions(i)
+		if name == nil {
+			return names
+		}
+		names = append(names, C.GoString(name))
+	}
+}
+
 // cType is dtype as aft.h numbers it, 0 for a type that the kernels do not know.
 func cType(dtype tensor.DType) C.int32_t {
 	switch dtype {
@@ -160,7 +173,15 @@ func run(name string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tens
 			call.in[i].data = unsafe.Pointer(&t.Data[0])
 		}
 	}
-	state := &C.aft_host_state{threads: C.size_t(h.threads), fail_alloc: C.int(h.failAlloc)}
+	state := &C.aft_host_state{threads: C.size_t(h.threads), fail_alloc: C.int(h.failAlloc),
+		instructions: C.size_t(h.instructions)}
+	if h.pack && len(inputs) == int(call.n_in) && call.op.bias > 0 {
+		lent := C.aft_host{instructions: C.size_t(h.instructions)}
+		if C.aft_pack(call.op, &call.attrs, &call.in[call.op.bias], &lent, &call.packed) != C.AFT_OK {
+			return fmt.Errorf("%s.%s: no memory to pack W", ops.Domain, name)
+		}
+		defer C.aft_unpack(call.packed)
+	}
 	var message [C.AFT_MESSAGE]C.char
 	rc := C.aft_host_run(call, unsafe.Pointer(unsafe.SliceData(out.Data)), state, &message[0])
 	if rc != C.AFT_OK {

@@ -116,8 +116,27 @@ func (p *problem) tensors(t testing.TB, dtype tensor.DType) []*tensor.Tensor {
 	return out
 }
 
+// hosts are all ways to run a kernel: every set of instructions that this machine has, W packed or not. The last is what
+// ONNX Runtime gets.
+func hosts(threads int) []host {
+	var all []host
+	for i := range Instructions() {
+		all = append(all, host{threads: threads, instructions: i + 1}, host{threads: threads, instructions: i + 1, pack: true})
+	}
+	return all
+}
+
+func (h host) String() string {
+	return fmt.Sprintf("%s, %d threads, packed=%v", Instructions()[h.instructions-1], h.threads, h.pack)
+}
+
 // runOn runs the kernel on inputs and returns Y.
 func (p *problem) runOn(t testing.TB, inputs []*tensor.Tensor, threads int) *tensor.Tensor {
+	t.Helper()
+	return p.runAt(t, inputs, host{threads: threads})
+}
+
+func (p *problem) runAt(t testing.TB, inputs []*tensor.Tensor, h host) *tensor.Tensor {
 	t.Helper()
 	y, err := tensor.New(inputs[0].DType, inputs[0].Shape)
 	if err != nil {
@@ -126,10 +145,21 @@ func (p *problem) runOn(t testing.TB, inputs []*tensor.Tensor, threads int) *ten
 	for i := range y.Data {
 		y.Data[i] = 0xa5 // an element that is not written shows
 	}
-	if err := Run(p.op, p.attrs, inputs, y, threads); err != nil {
+	if err := run(p.op, p.attrs, inputs, y, h); err != nil {
 		t.Fatal(err)
 	}
 	return y
+}
+
+// verify holds Y of every host against the truth.
+func (p *problem) verify(t testing.TB, inputs []*tensor.Tensor, threads int, truth tensor.Array) {
+	t.Helper()
+	for _, h := range hosts(threads) {
+		p.compare(t, inputs, p.runAt(t, inputs, h), truth)
+		if t.Failed() {
+			t.Fatal(h)
+		}
+	}
 }
 
 // truth is the reference's answer to the rounded inputs.

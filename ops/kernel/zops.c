@@ -14,6 +14,8 @@ static const aft_op table[AFT_N_OPS] = {
             },
         .check = aft_full_check,
         .run = aft_full_run,
+        .bias = 3,
+        .pack = aft_full_pack,
     },
     {
         .name = "AFTSimple",
@@ -41,6 +43,8 @@ static const aft_op table[AFT_N_OPS] = {
             },
         .check = aft_local_check,
         .run = aft_local_run,
+        .bias = 3,
+        .pack = aft_local_pack,
     },
     {
         .name = "AFTConv1D",
@@ -55,6 +59,8 @@ static const aft_op table[AFT_N_OPS] = {
             },
         .check = aft_conv1d_check,
         .run = aft_conv1d_run,
+        .bias = 3,
+        .pack = aft_conv1d_pack,
     },
     {
         .name = "AFTConv2D",
@@ -69,6 +75,8 @@ static const aft_op table[AFT_N_OPS] = {
             },
         .check = aft_conv2d_check,
         .run = aft_conv2d_run,
+        .bias = 3,
+        .pack = aft_conv2d_pack,
     },
 };
 

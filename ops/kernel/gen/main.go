@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/aftonnx/aftonnx/ops"
 )
@@ -64,6 +65,9 @@ func header(defs []*ops.Def) []byte {
 	for _, d := range defs {
 		fmt.Fprintf(&b, "int %s_check(const aft_call *call, char *message);\n", d.Stem)
 		fmt.Fprintf(&b, "int %s_run(const aft_call *call, void *out, const aft_host *host);\n", d.Stem)
+		if bias(d) >= 0 {
+			fmt.Fprintf(&b, "int %s_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);\n", d.Stem)
+		}
 	}
 	b.WriteString("\n#endif\n")
 	return b.Bytes()
@@ -111,5 +115,14 @@ func writeOp(b *bytes.Buffer, d *ops.Def) {
 	for _, a := range d.Attrs {
 		fmt.Fprintf(b, "                {%q, %d, offsetof(aft_attrs, %s)},\n", a.Name, a.Len, a.Name)
 	}
-	fmt.Fprintf(b, "            },\n        .check = %s_check,\n        .run = %s_run,\n    },\n", d.Stem, d.Stem)
+	fmt.Fprintf(b, "            },\n        .check = %s_check,\n        .run = %s_run,\n", d.Stem, d.Stem)
+	if i := bias(d); i >= 0 {
+		fmt.Fprintf(b, "        .bias = %d,\n        .pack = %s_pack,\n", i, d.Stem)
+	}
+	b.WriteString("    },\n")
+}
+
+// bias is the index of the input W, which kernels pack where it is constant; -1 where there is none.
+func bias(d *ops.Def) int {
+	return slices.IndexFunc(d.Inputs, func(p ops.Port) bool { return p.Name == "W" })
 }

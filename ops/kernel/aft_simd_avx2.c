@@ -1,0 +1,24 @@
+/* The vector kernels for x86-64 with AVX2, FMA and F16C. What comes before the pragma stays code for every machine. */
+#include "aft_simd.h"
+
+#if defined __x86_64__ && defined __GNUC__
+#include <immintrin.h>
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+
+#define AFT_AVX2
+#include "aft_simd_body.h"
+
+const aft_simd aft_simd_avx2 = AFT_SIMD("avx2");
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

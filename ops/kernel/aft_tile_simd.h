@@ -1,0 +1,45 @@
+/* The product at the heart of AFTFull, AFTLocal and AFTConv1D: ROWS rows of weights with the terms of LANES channels.
+ *
+ *     num[r] += sum_s weight[s][r] * terms[s].num,    den[r] += sum_s weight[s][r] * terms[s].den
+ *
+ * Sums run over TILE_RUN terms in registers before they are added to those in memory: the rounding error of n terms that
+ * all round the same way is n/3 units in the last place, whatever instructions add them. */
+#ifndef AFT_TILE_SIMD_H
+#define AFT_TILE_SIMD_H
+
+#include "aft_vec.h"
+
+enum {
+  TERM = 2 * LANES,    /* floats in [a V | a] of one source and LANES channels */
+  TILE = ROWS * TERM,  /* floats in the sums of a tile: [num | den] of every row */
+  TILE_RUN = 32
+};
+
+#define EACH_ROW(r) _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++)
+
+/* sums += the product over n sources. */
+static inline void tile_product(float *sums, const float *weights, const float *terms, size_t n) {
+  while (n > 0) {
+    size_t run = aft_min(n, TILE_RUN);
+    vec num[ROWS], den[ROWS];
+    EACH_ROW(r) num[r] = den[r] = vec_of(0);
+    for (size_t s = 0; s < run; s++) {
+      vec v = vec_aligned(terms), a = vec_aligned(terms + LANES);
+      EACH_ROW(r) {
+        vec w = vec_of(weights[r]);
+        num[r] = vec_madd(w, v, num[r]);
+        den[r] = vec_madd(w, a, den[r]);
+      }
+      weights += ROWS;
+      terms += TERM;
+    }
+    EACH_ROW(r) {
+      float *sum = sums + r * TERM;
+      vec_store_aligned(sum, vec_aligned(sum) + num[r]);
+      vec_store_aligned(sum + LANES, vec_aligned(sum + LANES) + den[r]);
+    }
+    n -= run;
+  }
+}
+
+#endif

@@ -1,0 +1,253 @@
+/* Vectors of floats, in the vector types of GCC and clang: intrinsics only where those have no operator.
+ *
+ * Included by one aft_simd_<instructions>.c each, after it has chosen its instructions and defined one of AFT_AVX2,
+ * AFT_AVX512, AFT_NEON, or none: then it is C for any machine. LANES is the number of floats in a vector, ROWS the number
+ * of rows of a tile: the product of a tile keeps 2*ROWS vectors of sums in registers.
+ *
+ * A product and a sum are rounded once where the instructions can and twice elsewhere: bits differ between machines. */
+#ifndef AFT_VEC_H
+#define AFT_VEC_H
+
+#include "aft_simd.h"
+
+#if defined AFT_AVX512
+enum { LANES = 16, ROWS = 12 };
+#elif defined AFT_AVX2
+enum { LANES = 8, ROWS = 6 };
+#elif defined AFT_NEON
+enum { LANES = 4, ROWS = 12 };
+#else
+enum { LANES = 4, ROWS = 4 };
+#endif
+
+#define VEC static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t vec_bits __attribute__((vector_size(4 * LANES))); /* of a comparison: all ones or zero */
+typedef float vec_anywhere __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
+
+VEC vec vec_load(const void *p) { return *(const vec_anywhere *)p; }
+VEC void vec_store(void *p, vec x) { *(vec_anywhere *)p = x; }
+VEC vec vec_aligned(const float *p) { return *(const vec *)(const void *)p; }
+VEC void vec_store_aligned(float *p, vec x) { *(vec *)(void *)p = x; }
+
+VEC vec vec_of(float x) {
+#if defined AFT_AVX512
+  return _mm512_set1_ps(x);
+#elif defined AFT_AVX2
+  return _mm256_set1_ps(x);
+#elif defined AFT_NEON
+  return vdupq_n_f32(x);
+#else
+  return (vec){x, x, x, x};
+#endif
+}
+
+/* a*b + c. */
+VEC vec vec_madd(vec a, vec b, vec c) {
+#if defined AFT_AVX512
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined AFT_AVX2
+  return _mm256_fmadd_ps(a, b, c);
+#elif defined AFT_NEON
+  return vfmaq_f32(c, a, b);
+#else
+  return a * b + c;
+#endif
+}
+
+/* yes where the mask is all ones, no where it is zero. */
+VEC vec vec_pick(vec_bits mask, vec yes, vec no) {
+#if defined AFT_AVX2
+  return _mm256_blendv_ps(no, yes, (vec)mask);
+#else
+  return (vec)((mask & (vec_bits)yes) | (~mask & (vec_bits)no));
+#endif
+}
+
+/* The larger; b where one of them is NaN. */
+VEC vec vec_max(vec a, vec b) {
+#if defined AFT_AVX512
+  return _mm512_max_ps(a, b);
+#elif defined AFT_AVX2
+  return _mm256_max_ps(a, b);
+#else
+  return vec_pick(a > b, a, b);
+#endif
+}
+
+VEC int vec_any(vec_bits mask) {
+#if defined AFT_AVX512
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined AFT_AVX2
+  return _mm256_movemask_ps((vec)mask) != 0;
+#elif defined AFT_NEON
+  return vmaxvq_u32((uint32x4_t)mask) != 0;
+#else
+  return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
+#endif
+}
+
+VEC vec vec_magnitude(vec x) { return (vec)((vec_bits)x & INT32_MAX); }
+
+/* ---- elements of operands ------------------------------------------------------------------------------------------ */
+
+VEC vec vec_from_halves(const uint16_t *p) {
+#if defined AFT_AVX512
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+#elif defined AFT_AVX2
+  return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+#elif defined AFT_NEON
+  uint16_t h[LANES];
+  memcpy(h, p, sizeof h);
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(h)));
+#else
+  vec x;
+  for (int j = 0; j < LANES; j++) {
+    uint16_t h;
+    memcpy(&h, (const char *)p + j * sizeof h, sizeof h);
+    x[j] = (float)aft_half_to_double(h);
+  }
+  return x;
+#endif
+}
+
+VEC void vec_to_halves(uint16_t *p, vec x) {
+#if defined AFT_AVX512
+  _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#elif defined AFT_AVX2
+  _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#elif defined AFT_NEON
+  uint16_t h[LANES];
+  vst1_u16(h, vreinterpret_u16_f16(vcvt_f16_f32(x)));
+  memcpy(p, h, sizeof h);
+#else
+  for (int j = 0; j < LANES; j++) {
+    uint16_t h = aft_half_from_double(x[j]);
+    memcpy((char *)p + j * sizeof h, &h, sizeof h);
+  }
+#endif
+}
+
+/* Elements i..i+n-1 of a float or float16 operand, n <= LANES; 0 in the lanes after them. */
+VEC vec vec_read(const aft_tensor *t, size_t i, size_t n) {
+  const char *p = t->data;
+  if (t->dtype == AFT_FLOAT) {
+    if (__builtin_expect(n == LANES, 1)) return vec_load(p + i * sizeof(float));
+    vec x = {0};
+    memcpy(&x, p + i * sizeof(float), n * sizeof(float));
+    return x;
+  }
+  if (__builtin_expect(n == LANES, 1)) return vec_from_halves((const uint16_t *)(const void *)(p + i * sizeof(uint16_t)));
+  uint16_t h[LANES] = {0};
+  memcpy(h, p + i * sizeof *h, n * sizeof *h);
+  return vec_from_halves(h);
+}
+
+/* One element in every lane. */
+VEC vec vec_read_one(const aft_tensor *t, size_t i) {
+  if (t->dtype == AFT_FLOAT) {
+    float x;
+    memcpy(&x, (const char *)t->data + i * sizeof x, sizeof x);
+    return vec_of(x);
+  }
+  uint16_t h;
+  memcpy(&h, (const char *)t->data + i * sizeof h, sizeof h);
+  return vec_of((float)aft_half_to_double(h));
+}
+
+/* Rounds the first n lanes once and writes them from element i on. */
+VEC void vec_write(void *out, int32_t dtype, size_t i, vec x, size_t n) {
+  char *p = out;
+  if (dtype == AFT_FLOAT) {
+    if (__builtin_expect(n == LANES, 1)) {
+      vec_store(p + i * sizeof(float), x);
+    } else {
+      memcpy(p + i * sizeof(float), &x, n * sizeof(float));
+    }
+    return;
+  }
+  if (__builtin_expect(n == LANES, 1)) {
+    vec_to_halves((uint16_t *)(void *)(p + i * sizeof(uint16_t)), x);
+    return;
+  }
+  uint16_t h[LANES];
+  vec_to_halves(h, x);
+  memcpy(p + i * sizeof *h, h, n * sizeof *h);
+}
+
+/* ---- functions ----------------------------------------------------------------------------------------------------- */
+
+/* exp(x) for x <= 88, with a relative error below 2^-22.5; 0 below -87.3 and of -Inf, 1 of 0, NaN of NaN.
+ *
+ * x = n ln 2 + r with |r| <= ln(2)/2: adding 1.5 * 2^23 rounds x / ln 2 to n and leaves it in the low bits. n ln 2 is
+ * taken off in two parts, the first short enough for n times it to be exact. The polynomial is our own
+ * minimax fit of exp on that interval (relative error 3.1e-9 in exact arithmetic). */
+VEC vec vec_exp(vec x) {
+  const vec integer = vec_of(0x1.8p23f);
+  vec shifted = vec_madd(x, vec_of(0x1.715476p+0f), integer), n = shifted - integer;
+  vec r = vec_madd(n, vec_of(0x1.bd0106p-13f), vec_madd(n, vec_of(-0x1.63p-1f), x));
+  vec p = vec_madd(vec_of(0x1.6a2434p-10f), r, vec_of(0x1.1239e4p-7f));
+  p = vec_madd(p, r, vec_of(0x1.5558f2p-5f));
+  p = vec_madd(p, r, vec_of(0x1.555492p-3f));
+  p = vec_madd(p, r, vec_of(0x1.fffffcp-2f));
+  p = vec_madd(vec_madd(p, r, vec_of(1)), r, vec_of(1));
+  vec power = (vec)(((vec_bits)shifted << 23) + (127 << 23));
+  return (vec)((vec_bits)(p * power) & ~(x < vec_of(-87.3f)));
+}
+
+VEC vec vec_tanh(vec x) {
+  /* (1-e)/(1+e) with e = exp(-2|x|) cancels near 0: there x + x^3 p(x^2), our own minimax fit up to 0.625 (4.4e-9). */
+  vec size = vec_magnitude(x), e = vec_exp(vec_of(-2) * size), far = (vec_of(1) - e) / (vec_of(1) + e);
+  vec z = x * x, p = vec_madd(vec_of(-0x1.75e11ap-8f), z, vec_of(0x1.522674p-6f));
+  p = vec_madd(p, z, vec_of(-0x1.b83c54p-5f));
+  p = vec_madd(p, z, vec_of(0x1.110726p-3f));
+  p = vec_madd(p, z, vec_of(-0x1.555532p-2f));
+  vec near = vec_madd(p * z, size, size);
+  vec t = vec_pick(size < vec_of(0.625f), near, far);
+  return (vec)((vec_bits)t | ((vec_bits)x & INT32_MIN));
+}
+
+/* gate(q) * num / den. */
+VEC vec vec_gated(int64_t gate, vec q, vec num, vec den) {
+  switch (gate) {
+    case AFT_GATE_SIGMOID: {
+      vec e = vec_exp((vec)((vec_bits)q | INT32_MIN)); /* exp(-|q|) never overflows */
+      return vec_pick(q < vec_of(0), e * num, num) / vec_madd(den, e, den);
+    }
+    case AFT_GATE_TANH: return vec_tanh(q) * (num / den);
+    case AFT_GATE_ABSENT: return num / den;
+    default: return q * (num / den);
+  }
+}
+
+/* Y = gate(Q) * num/den * up for n channels from element i on; absent, the gate does not read Q. */
+VEC void vec_finish(const aft_call *call, void *out, size_t i, vec num, vec den, vec up, size_t n) {
+  const aft_tensor *q = &call->in[0];
+  vec x = call->attrs.gate == AFT_GATE_ABSENT ? vec_of(0) : vec_read(q, i, n);
+  vec_write(out, q->dtype, i, vec_gated(call->attrs.gate, x, num, den) * up, n);
+}
+
+/* sum + lost += x, lost what rounding took (Kahan's sum). */
+VEC void vec_add(vec *sum, vec *lost, vec x) {
+  vec y = x - *lost, total = *sum + y;
+  *lost = (total - *sum) - y;
+  *sum = total;
+}
+
+/* Judges a channel by its sums over all sources and its largest |V|: marks it odd, or sets its factors and returns 1
+ * where V must be scaled, which `scaled` says has been done. */
+static inline int vec_judge(float num, float den, float top, int scaled, float *down, float *up, unsigned char *odd) {
+  if (!scaled && top <= AFT_V_ODD && (top > AFT_V_LARGE || (top < AFT_V_SMALL && top > 0))) {
+    int exponent;
+    (void)frexpf(top, &exponent);
+    exponent = exponent < -126 ? -126 : exponent;
+    *down = ldexpf(1, -exponent);
+    *up = ldexpf(1, exponent);
+    return 1;
+  }
+  if (!(top <= AFT_V_ODD && fabsf(num) <= AFT_V_ODD && den <= AFT_V_ODD)) *odd = 1;
+  return 0;
+}
+
+#endif
