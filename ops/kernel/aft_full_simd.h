@@ -8,11 +8,11 @@
 #include "aft_tile_simd.h"
 
 enum {
-  FULL_BLOCK = 252,    /* a multiple of every ROWS: the causal end of a tile lies in one block */
+  FULL_BLOCK = 132,    /* a multiple of every ROWS: the causal end of a tile lies in one block */
   FULL_ROWS = 96,      /* so is this */
   FULL_CHANNELS = 256, /* exp(W) of a task's rows is read once for so many */
-  FULL_STRIP = 64,     /* channels of a task that makes terms */
-  FULL_RUN = 8         /* blocks that are summed before the sum is added to a total: see TILE_RUN */
+  FULL_STRIP = 256,    /* channels of a task that makes terms */
+  FULL_RUN = 16        /* blocks that are summed before the sum is added to a total: see TILE_RUN */
 };
 
 /* Rows of W: most are plain; in an odd one is NaN or +Inf; an empty one is all -Inf. */

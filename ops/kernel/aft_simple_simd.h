@@ -3,8 +3,9 @@
 #include "aft_vec.h"
 
 enum {
-  SIMPLE_GROUPS = 64 / LANES, /* vectors of channels in a task */
-  SIMPLE_ROWS = 4             /* positions whose terms are summed before they are added to the running sums */
+  SIMPLE_GROUPS = 256 / LANES, /* vectors of channels in a task: the wider, the fewer pieces the rows are read in */
+  SIMPLE_ROWS = 4,             /* positions whose terms are summed before they are added to the running sums */
+  SIMPLE_AHEAD = 8             /* rows between what is read and what is fetched */
 };
 
 /* num and den over exp(key), with what rounding took from them, and the largest |V|. */
@@ -45,12 +46,22 @@ VEC void simple_term(simple_state *s, vec k, vec v, vec *num, vec *den) {
   *den += a;
 }
 
+/* Asks for a piece of the row that comes later: Q is read in this sweep when causal. */
+VEC void simple_fetch(const aft_call *call, size_t at, int causal) {
+  if (causal) vec_fetch(&call->in[0], at);
+  vec_fetch(&call->in[1], at);
+  vec_fetch(&call->in[2], at);
+}
+
 /* num/den of the first `rows` of SIMPLE_ROWS sources from s0 on, of one vector; Y when causal. */
 VEC void simple_rows(simple_strip *p, size_t g, size_t s0, size_t rows, int causal) {
   const aft_call *call = p->f->call;
   size_t n = aft_min(LANES, p->n - g * LANES), at = (p->batch * p->sources + s0) * p->dim + p->first + g * LANES;
   simple_state s = p->state[g];
   vec k[SIMPLE_ROWS], num = vec_of(0), den = vec_of(0), largest = vec_of(-INFINITY);
+  if (g * LANES % (AFT_LINE / sizeof(float)) == 0) {
+    for (size_t r = 0; r < rows; r++) simple_fetch(call, at + (r + SIMPLE_AHEAD) * p->dim, causal);
+  }
 #pragma GCC unroll 4
   for (size_t r = 0; r < rows; r++) {
     k[r] = vec_read(&call->in[1], at + r * p->dim, n);

@@ -12,27 +12,27 @@
 enum {
   TERM = 2 * LANES,    /* floats in [a V | a] of one source and LANES channels */
   TILE = ROWS * TERM,  /* floats in the sums of a tile: [num | den] of every row */
-  TILE_RUN = 32
+  TILE_RUN = 22
 };
 
 #define EACH_ROW(r) _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++)
 
 /* sums += the product over n sources. */
-static inline void tile_product(float *sums, const float *weights, const float *terms, size_t n) {
+static __attribute__((noinline)) void tile_product(float *sums, const float *weights, const float *terms, size_t n) {
   while (n > 0) {
     size_t run = aft_min(n, TILE_RUN);
+    const float *end = terms + run * TERM;
     vec num[ROWS], den[ROWS];
     EACH_ROW(r) num[r] = den[r] = vec_of(0);
-    for (size_t s = 0; s < run; s++) {
+    for (; terms != end; terms += TERM, weights += ROWS) {
       vec v = vec_aligned(terms), a = vec_aligned(terms + LANES);
       EACH_ROW(r) {
         vec w = vec_of(weights[r]);
         num[r] = vec_madd(w, v, num[r]);
         den[r] = vec_madd(w, a, den[r]);
       }
-      weights += ROWS;
-      terms += TERM;
     }
+    __asm__ volatile("" ::: "memory"); /* or the compiler carries all sums through the loop, on the stack */
     EACH_ROW(r) {
       float *sum = sums + r * TERM;
       vec_store_aligned(sum, vec_aligned(sum) + num[r]);

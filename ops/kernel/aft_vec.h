@@ -144,6 +144,12 @@ VEC vec vec_read(const aft_tensor *t, size_t i, size_t n) {
   return vec_from_halves(h);
 }
 
+/* Asks for element i, which may lie past the end: rows that a strip of channels reads are far apart, and what the machine
+ * fetches by itself ends with a row. */
+VEC void vec_fetch(const aft_tensor *t, size_t i) {
+  __builtin_prefetch((const void *)((uintptr_t)t->data + i * (t->dtype == AFT_FLOAT ? sizeof(float) : sizeof(uint16_t))));
+}
+
 /* One element in every lane. */
 VEC vec vec_read_one(const aft_tensor *t, size_t i) {
   if (t->dtype == AFT_FLOAT) {
