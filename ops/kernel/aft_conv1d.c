@@ -4,6 +4,7 @@
  *     w[h,t,t'] = W[h, t'-t+pad_left] where 0 <= t'-t+pad_left < s, 0 elsewhere
  *
  * A correlation, as ONNX Conv. Causal limits the sums to t' <= t and so drops taps after pad_left. */
+#include "aft_simd.h"
 #include "aft_window.h"
 
 int aft_conv1d_check(const aft_call *call, char *message) {
@@ -15,14 +16,24 @@ int aft_conv1d_check(const aft_call *call, char *message) {
   return aft_within(call, "pad_left", call->attrs.pad_left, 0, call->in[3].dims[1] - 1, "a tap of W", message);
 }
 
-int aft_conv1d_run(const aft_call *call, void *out, const aft_host *host) {
+aft_window aft_conv1d_window(const aft_call *call, void *out) {
   size_t taps = (size_t)call->in[3].dims[1];
   aft_window window = {.call = call, .out = out, .rows = 1, .cols = (size_t)call->in[0].dims[1]};
   window.kernel_rows = 1;
   window.kernel_cols = taps;
   window.left = (size_t)call->attrs.pad_left;
   window.w_head = taps;
-  return aft_window_run(window, host);
+  return window;
+}
+
+static int run_double(const aft_call *call, void *out, const aft_host *host, const aft_channels *which) {
+  return aft_window_run(aft_conv1d_window(call, out), host, which);
+}
+
+int aft_conv1d_run(const aft_call *call, void *out, const aft_host *host) {
+  const aft_simd *simd = aft_simd_for(host);
+  if (!simd->conv1d_fits(call)) return run_double(call, out, host, NULL);
+  return aft_run_simd(call, out, host, simd->conv1d, run_double);
 }
 
 int aft_conv1d_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed) {

@@ -4,6 +4,7 @@
  * after the position. */
 #include <inttypes.h>
 
+#include "aft_simd.h"
 #include "aft_window.h"
 
 /* (h, w), from wherever the data stands. */
@@ -34,7 +35,7 @@ int aft_conv2d_check(const aft_call *call, char *message) {
   return rc != AFT_OK ? rc : check_grid(call, aft_dim(&dims, 'T'), message);
 }
 
-int aft_conv2d_run(const aft_call *call, void *out, const aft_host *host) {
+aft_window aft_conv2d_window(const aft_call *call, void *out) {
   int64_t grid[2];
   read_grid(call, grid);
   const int64_t *kernel = &call->in[3].dims[1];
@@ -45,7 +46,15 @@ int aft_conv2d_run(const aft_call *call, void *out, const aft_host *host) {
   window.left = (size_t)call->attrs.pads[1];
   window.w_head = window.kernel_rows * window.kernel_cols;
   window.w_tap_row = window.kernel_cols;
-  return aft_window_run(window, host);
+  return window;
+}
+
+static int run_double(const aft_call *call, void *out, const aft_host *host, const aft_channels *which) {
+  return aft_window_run(aft_conv2d_window(call, out), host, which);
+}
+
+int aft_conv2d_run(const aft_call *call, void *out, const aft_host *host) {
+  return run_double(call, out, host, NULL);
 }
 
 int aft_conv2d_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed) {

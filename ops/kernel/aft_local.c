@@ -4,6 +4,7 @@
  *     w[t,t'] = W[t, t'-t+s-1] where |t-t'| < s, 0 elsewhere
  *
  * Elsewhere still counts. Entries of the band that point outside the sequence are never read. */
+#include "aft_simd.h"
 #include "aft_window.h"
 
 int aft_local_check(const aft_call *call, char *message) {
@@ -17,17 +18,24 @@ int aft_local_check(const aft_call *call, char *message) {
   return aft_exactly(call, 3, 1, 2 * s - 1, "2*window-1", message);
 }
 
-int aft_local_run(const aft_call *call, void *out, const aft_host *host) {
+aft_window aft_local_window(const aft_call *call, void *out) {
   size_t width = (size_t)call->in[3].dims[1];
   aft_window window = {.call = call, .out = out, .rows = 1, .cols = (size_t)call->in[0].dims[1]};
   window.kernel_rows = 1;
   window.kernel_cols = width;
   window.left = (size_t)call->attrs.window - 1;
   window.w_position = width;
-  return aft_window_run(window, host);
+  return window;
+}
+
+static int run_double(const aft_call *call, void *out, const aft_host *host, const aft_channels *which) {
+  return aft_window_run(aft_local_window(call, out), host, which);
+}
+
+int aft_local_run(const aft_call *call, void *out, const aft_host *host) {
+  return aft_run_simd(call, out, host, aft_simd_for(host)->local, run_double);
 }
 
 int aft_local_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed) {
-  (void)simd, (void)attrs, (void)w, (void)packed;
-  return AFT_OK;
+  return w->rank == 2 ? simd->local_pack(attrs, w, packed) : AFT_OK;
 }

@@ -1,5 +1,6 @@
 /* The kernels of one set of instructions: included once by each aft_simd_<instructions>.c. */
 #include "aft_full_simd.h"
+#include "aft_line_simd.h"
 #include "aft_simple_simd.h"
 #include "aft_vec.h"
 
@@ -12,4 +13,15 @@ static void simd_exp(const float *x, float *y, size_t n) {
   memcpy(y + i, &rest, (n - i) * sizeof *y);
 }
 
-#define AFT_SIMD(title) {.name = title, .simple = simd_simple, .full = simd_full, .full_pack = simd_full_pack, .exp = simd_exp}
+#define AFT_SIMD(title)                                                                                                \
+  {                                                                                                                    \
+      .name = title,                                                                                                   \
+      .simple = simd_simple,                                                                                           \
+      .full = simd_full,                                                                                               \
+      .full_pack = simd_full_pack,                                                                                     \
+      .local = simd_local,                                                                                             \
+      .local_pack = simd_local_pack,                                                                                   \
+      .conv1d = simd_conv1d,                                                                                           \
+      .conv1d_fits = simd_conv1d_fits,                                                                                 \
+      .exp = simd_exp,                                                                                                 \
+  }

@@ -29,8 +29,9 @@ typedef struct {
 
 typedef struct {
   aft_window w;
+  const aft_channels *which;
   layout at;
-  size_t t, d, lane_blocks;
+  size_t t, d;
   int right, below; /* whether sources to the right of the window, or below it, are seen at all */
 } window_job;
 
@@ -313,9 +314,8 @@ static void run_exact(frame *f) {
 static void run_task(void *arg, size_t i, double *scratch) {
   const window_job *job = arg;
   const layout *at = &job->at;
-  size_t first = i % job->lane_blocks * WINDOW_LANES;
   frame f = {.job = job};
-  f.block = aft_block_of(job->w.call, i / job->lane_blocks, first, aft_min(WINDOW_LANES, job->d - first));
+  f.block = aft_block_at_index(job->w.call, job->which, WINDOW_LANES, i);
   f.width = 2 * f.block.n;
   f.terms = scratch + at->terms;
   f.right = scratch + at->right;
@@ -367,18 +367,38 @@ static layout lay_out(const window_job *job) {
   return at;
 }
 
-int aft_window_run(aft_window window, const aft_host *host) {
+void aft_window_cut(aft_window *window) {
+  int causal = window->call->attrs.causal == 1;
+  cut(window->rows, &window->kernel_rows, &window->top, &window->w_first, window->w_tap_row);
+  cut(window->cols, &window->kernel_cols, &window->left, &window->w_first, 1);
+  if (causal) window->kernel_rows = window->top + 1;
+  if (causal && window->kernel_rows == 1) window->kernel_cols = window->left + 1;
+}
+
+int aft_window_run(aft_window window, const aft_host *host, const aft_channels *which) {
   const aft_tensor *q = &window.call->in[0];
   int causal = window.call->attrs.causal == 1;
-  cut(window.rows, &window.kernel_rows, &window.top, &window.w_first, window.w_tap_row);
-  cut(window.cols, &window.kernel_cols, &window.left, &window.w_first, 1);
-  if (causal) window.kernel_rows = window.top + 1;
-  if (causal && window.kernel_rows == 1) window.kernel_cols = window.left + 1;
-
-  window_job job = {.w = window, .t = (size_t)q->dims[1], .d = (size_t)q->dims[2]};
-  job.lane_blocks = aft_div_up(job.d, WINDOW_LANES);
+  aft_window_cut(&window);
+  window_job job = {.w = window, .which = which, .t = (size_t)q->dims[1], .d = (size_t)q->dims[2]};
   job.below = !causal;
   job.right = !causal || window.top > 0;
   job.at = lay_out(&job);
-  return aft_tasks(host, run_task, &job, (size_t)q->dims[0] * job.lane_blocks, job.at.total);
+  return aft_tasks(host, run_task, &job, aft_block_count(window.call, which, WINDOW_LANES), job.at.total);
+}
+
+void aft_window_exact(const aft_window *w, size_t batch, size_t t, size_t d) {
+  aft_block block = aft_block_of(w->call, batch, d, 1);
+  aft_channel ch;
+  aft_lse sum = aft_lse_empty();
+  view v = view_of(w, t);
+  size_t end = w->call->attrs.causal ? t + 1 : w->cols;
+  aft_block_scan(&block, end, &ch);
+  for (size_t s = 0; s < end; s++) {
+    double key, value, bias = 0;
+    aft_block_at(&block, &ch, s, 0, &key, &value);
+    if (s >= v.x0 && s < v.x1) aft_load(&bias, &w->call->in[3], bias_at(w, &v, d / block.group, 0, s), 1);
+    aft_lse_add(&sum, aft_logit_of(key, bias), value, 1);
+  }
+  double ratio = aft_settle(aft_lse_ratio(&sum), &ch);
+  aft_finish(w->call, w->out, (batch * block.sources + t) * block.dim + d, &ratio, 1);
 }
