@@ -68,14 +68,16 @@ VEC int exact_reaches(exact_sums *s, const vec *k, const vec *w, size_t n) {
   return vec_any(hi >= s->top.hi + vec_of(EXACT_FAR / 2)); /* >=: among huge logits 52 is nothing */
 }
 
-/* Adds one source to a part of the sums, unless it is too small in all lanes. */
-VEC void exact_term(const exact_sums *s, halves l, vec v, vec *num, vec *den) {
+/* Adds one source with these halves of K and W to a part of the sums, unless it is too small in all lanes. */
+VEC void exact_term(const exact_sums *s, vec k, vec w, vec v, vec *num, vec *den) {
+  halves l = exact_logit(k, w);
   vec_bits gone = l.hi == vec_of(-INFINITY);
-  vec x = vec_pick(gone, vec_of(-INFINITY), exact_minus(l, s->top));
-  if (!vec_any(x > vec_of(EXACT_FAR))) return;
-  vec e = vec_exp(x);
+  vec e = vec_exp(vec_pick(gone, vec_of(-INFINITY), exact_minus(l, s->top)));
   *num = vec_madd(e, (vec)((vec_bits)v & ~gone), *num);
   *den += e;
 }
+
+/* Whether exact_term would change anything. */
+VEC int exact_counts(const exact_sums *s, vec k, vec w) { return vec_any(k + w >= s->top.hi + vec_of(EXACT_FAR / 2)); }
 
 #endif

@@ -205,8 +205,9 @@ static void full_exact_sources(const full_lane *at, size_t t, size_t lo, size_t 
     }
     if (exact_reaches(s, k, w, hi - from)) {
       for (size_t i = from; i < hi; i++) {
+        if (!exact_counts(s, k[i - from], w[i - from])) continue;
         vec v = vec_read(&call->in[2], (at->batch * job->s + i) * job->d + column, n) * down;
-        exact_term(s, exact_logit(k[i - from], w[i - from]), v, &num, &den);
+        exact_term(s, k[i - from], w[i - from], v, &num, &den);
       }
     }
     vec_add(&s->num, &s->num_lost, num);

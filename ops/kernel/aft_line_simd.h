@@ -55,6 +55,7 @@ typedef struct {
   float *terms;           /* (n, cap, TERM) from source chunk - left on */
   float *suffix;          /* (chunks, n, TERM) sums after the chunk's windows; not when causal */
   float *weights;         /* of the chunk's tiles, or of the strip's heads */
+  size_t head[LINE_GROUPS];
   line_state state[LINE_GROUPS];
 } line_strip;
 
@@ -138,7 +139,7 @@ static int line_is_packed(const line_simd *job, size_t t0) {
 static const float *line_weights_of(const line_strip *p, size_t g, size_t c0, size_t i) {
   const line_simd *job = p->job;
   size_t each = line_weights(job->length);
-  if (job->w.w_head != 0) return p->weights + (line_head(job, g) - line_head(job, p->first)) * each;
+  if (job->w.w_head != 0) return p->weights + (p->head[g] - p->head[0]) * each;
   return line_is_packed(job, c0 + i * ROWS) ? job->packed->weights + (c0 / ROWS + i) * each : p->weights + i * each;
 }
 
@@ -153,8 +154,8 @@ static void line_pack_chunk(const line_strip *p, size_t c0) {
 
 static void line_pack_heads(const line_strip *p) {
   const line_simd *job = p->job;
-  size_t first = line_head(job, p->first), last = line_head(job, p->first + p->n - 1);
-  for (size_t h = first; h <= last; h++) {
+  size_t first = p->head[0];
+  for (size_t h = first; h <= p->head[p->n - 1]; h++) {
     for (size_t r = 0; r < ROWS; r++) {
       line_pack_row(&job->f->call->in[3], job->length, job->causal, r, job->w.w_first + h * job->w.w_head, 0,
                     job->w.kernel_cols, p->weights + (h - first) * line_weights(job->length));
@@ -164,15 +165,15 @@ static void line_pack_heads(const line_strip *p) {
 
 /* ---- terms --------------------------------------------------------------------------------------------------------- */
 
-/* K of source s for vector g; `fresh` is 0 where it is that of the vector before. */
+/* K of source s for vector g of the strip; `fresh` is 0 where it is that of the vector before. */
 VEC vec line_key(const line_strip *p, size_t s, size_t g, int *fresh) {
   const line_simd *job = p->job;
   const aft_tensor *k = &job->f->call->in[1];
   size_t row = p->batch * job->t + s;
   *fresh = 1;
-  if (job->w.w_head == 0) return vec_read(k, row * job->d + g * LANES, line_lanes(job, g));
-  *fresh = g == p->first || line_head(job, g) != line_head(job, g - 1);
-  return vec_read_one(k, row * (size_t)k->dims[2] + line_head(job, g));
+  if (job->w.w_head == 0) return vec_read(k, row * job->d + (p->first + g) * LANES, line_lanes(job, p->first + g));
+  *fresh = g == 0 || p->head[g] != p->head[g - 1];
+  return vec_read_one(k, row * (size_t)k->dims[2] + p->head[g]);
 }
 
 static void line_fetch(const line_strip *p, size_t s, int values) {
@@ -189,7 +190,7 @@ static void line_largest(const line_strip *p, size_t lo, size_t hi, vec *largest
   int fresh;
   for (size_t s = lo; s < hi; s++) {
     line_fetch(p, s, 0);
-    for (size_t g = 0; g < p->n; g++) largest[g] = vec_max(line_key(p, s, p->first + g, &fresh), largest[g]);
+    for (size_t g = 0; g < p->n; g++) largest[g] = vec_max(line_key(p, s, g, &fresh), largest[g]);
   }
 }
 
@@ -201,7 +202,7 @@ static void line_largest(const line_strip *p, size_t lo, size_t hi, vec *largest
     for (size_t g = 0; g < (p)->n; g++) {                                                                              \
       line_state *state_ = &(p)->state[g];                                                                             \
       int fresh_;                                                                                                      \
-      vec k_ = line_key(p, s, (p)->first + g, &fresh_);                                                                \
+      vec k_ = line_key(p, s, g, &fresh_);                                                                \
       if (fresh_) a_ = vec_exp(k_ - state_->key);                                                                      \
       vec v_ = vec_read(&(p)->job->f->call->in[2], ((p)->batch * (p)->job->t + (s)) * (p)->job->d + ((p)->first + g) * LANES, \
                         line_lanes((p)->job, (p)->first + g));                                                         \
@@ -295,33 +296,26 @@ typedef struct {
   size_t g, t;
 } line_at;
 
-/* Half of the bias of position t for source s. */
-static vec line_half_bias(const line_at *at, size_t s) {
-  const line_simd *job = at->p->job;
-  const aft_window *w = &job->w;
-  if (s + w->left < at->t || s + w->left - at->t >= w->kernel_cols) return vec_of(0);
-  size_t head = line_head(job, at->p->first + at->g);
-  size_t i = w->w_first + at->t * w->w_position + head * w->w_head + (s + w->left - at->t);
-  return vec_of(0.5f) * vec_read_one(&job->f->call->in[3], i);
-}
-
 static void line_exact_sources(const line_at *at, size_t lo, size_t hi, exact_sums *sums) {
   const line_strip *p = at->p;
   const line_simd *job = p->job;
   const line_state *state = &p->state[at->g];
-  size_t g = p->first + at->g;
+  const aft_window *window = &job->w;
+  size_t g = p->first + at->g, bias = window->w_first + at->t * window->w_position + p->head[at->g] * window->w_head;
   while (hi > lo) {
     size_t from = hi - aft_min(EXACT_CHUNK, hi - lo);
-    vec k[EXACT_CHUNK], w[EXACT_CHUNK], num = vec_of(0), den = vec_of(0);
+    vec k[EXACT_CHUNK], w[EXACT_CHUNK], num = vec_of(0), den = vec_of(0), half = vec_of(0.5f);
     int fresh;
     for (size_t s = from; s < hi; s++) {
-      k[s - from] = vec_of(0.5f) * line_key(p, s, g, &fresh);
-      w[s - from] = line_half_bias(at, s);
+      size_t tap = s + window->left - at->t; /* past the last one where it would be negative */
+      k[s - from] = half * line_key(p, s, at->g, &fresh);
+      w[s - from] = tap < window->kernel_cols ? half * vec_read_one(&job->f->call->in[3], bias + tap) : vec_of(0);
     }
     if (exact_reaches(sums, k, w, hi - from)) {
       for (size_t s = from; s < hi; s++) {
+        if (!exact_counts(sums, k[s - from], w[s - from])) continue;
         vec v = vec_read(&job->f->call->in[2], (p->batch * job->t + s) * job->d + g * LANES, line_lanes(job, g));
-        exact_term(sums, exact_logit(k[s - from], w[s - from]), v * state->down, &num, &den);
+        exact_term(sums, k[s - from], w[s - from], v * state->down, &num, &den);
       }
     }
     vec_add(&sums->num, &sums->num_lost, num);
@@ -418,7 +412,7 @@ static void line_tiles(line_strip *p, size_t g, size_t c0) {
   vec after_num[LINE_TILES], after_den[LINE_TILES];
   if (!job->causal) line_after(p, g, c0, after_num, after_den);
   for (size_t i = 0; i < LINE_TILES && c0 + i * ROWS < job->t; i++) {
-    const float *weights = line_weights_of(p, p->first + g, c0, i), *rest = weights + job->length * ROWS;
+    const float *weights = line_weights_of(p, g, c0, i), *rest = weights + job->length * ROWS;
     vec num = job->causal ? s->num : s->num + after_num[i], den = job->causal ? s->den : s->den + after_den[i];
     _Alignas(64) float sums[TILE];
     EACH_ROW(r) {
@@ -483,7 +477,10 @@ static void line_task(void *arg, size_t i, double *scratch) {
   p.terms = floats + aft_room(&at, p.n * job->cap * TERM);
   p.suffix = floats + aft_room(&at, job->causal ? 0 : job->chunks * p.n * TERM);
   p.weights = floats + at;
-  for (size_t g = 0; g < p.n; g++) p.state[g].down = p.state[g].up = vec_of(1);
+  for (size_t g = 0; g < p.n; g++) {
+    p.state[g].down = p.state[g].up = vec_of(1);
+    p.head[g] = line_head(job, p.first + g);
+  }
   if (job->w.w_head != 0) line_pack_heads(&p);
   line_sweep(&p);
   if (!line_judge(&p, 0)) return;
