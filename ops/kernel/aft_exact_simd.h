@@ -41,13 +41,13 @@ VEC vec exact_minus(halves a, halves b) { return vec_of(2) * ((a.hi - b.hi) + (a
 
 /* Makes the largest of n logits the reference of those lanes where it lies far above the present one, or above it at all
  * where floats lie so far apart that `lo` counts. k and w are halved, hi is the largest k + w. */
-VEC void exact_raise(exact_sums *s, const vec *k, const vec *w, size_t n, vec hi) {
+VEC void exact_raise(exact_sums *s, const vec *k, const float *w, size_t n, vec hi) {
   vec_bits far = hi > s->top.hi + vec_of(AFT_RAISE / 2);
   vec_bits coarse = (vec_magnitude(hi) > vec_of(0x1p26f)) & (hi >= s->top.hi);
   if (!vec_any(far | coarse)) return;
   vec lo = vec_of(-INFINITY);
   for (size_t i = 0; i < n; i++) {
-    halves l = exact_logit(k[i], w[i]);
+    halves l = exact_logit(k[i], vec_of(w[i]));
     lo = vec_pick(l.hi == hi, vec_max(l.lo, lo), lo);
   }
   vec_bits raise = (far | (coarse & ((hi > s->top.hi) | (lo > s->top.lo)))) & (hi > vec_of(-INFINITY));
@@ -61,9 +61,9 @@ VEC void exact_raise(exact_sums *s, const vec *k, const vec *w, size_t n, vec hi
 }
 
 /* Prepares the sums for n <= EXACT_CHUNK sources with these halves of K and W: whether any of them counts. */
-VEC int exact_reaches(exact_sums *s, const vec *k, const vec *w, size_t n) {
+VEC int exact_reaches(exact_sums *s, const vec *k, const float *w, size_t n) {
   vec hi = vec_of(-INFINITY);
-  for (size_t i = 0; i < n; i++) hi = vec_max(k[i] + w[i], hi);
+  for (size_t i = 0; i < n; i++) hi = vec_max(k[i] + vec_of(w[i]), hi);
   exact_raise(s, k, w, n, hi);
   return vec_any(hi >= s->top.hi + vec_of(EXACT_FAR / 2)); /* >=: among huge logits 52 is nothing */
 }

@@ -198,16 +198,17 @@ static void full_exact_sources(const full_lane *at, size_t t, size_t lo, size_t 
   vec half = vec_of(0.5f), down = vec_of(1) / at->up;
   while (hi > lo) {
     size_t from = hi - aft_min(EXACT_CHUNK, hi - lo);
-    vec k[EXACT_CHUNK], w[EXACT_CHUNK], num = vec_of(0), den = vec_of(0);
+    vec k[EXACT_CHUNK], num = vec_of(0), den = vec_of(0);
+    float w[EXACT_CHUNK];
     for (size_t i = from; i < hi; i++) {
       k[i - from] = half * vec_read(&call->in[1], (at->batch * job->s + i) * job->d + column, n);
-      w[i - from] = half * vec_read_one(&call->in[3], t * (size_t)call->in[3].dims[1] + i);
+      w[i - from] = 0.5f * vec_read_one(&call->in[3], t * (size_t)call->in[3].dims[1] + i)[0];
     }
     if (exact_reaches(s, k, w, hi - from)) {
       for (size_t i = from; i < hi; i++) {
-        if (!exact_counts(s, k[i - from], w[i - from])) continue;
+        if (!exact_counts(s, k[i - from], vec_of(w[i - from]))) continue;
         vec v = vec_read(&call->in[2], (at->batch * job->s + i) * job->d + column, n) * down;
-        exact_term(s, k[i - from], w[i - from], v, &num, &den);
+        exact_term(s, k[i - from], vec_of(w[i - from]), v, &num, &den);
       }
     }
     vec_add(&s->num, &s->num_lost, num);

@@ -57,7 +57,11 @@ typedef struct {
   float *weights;         /* of the chunk's tiles, or of the strip's heads */
   size_t head[LINE_GROUPS];
   line_state state[LINE_GROUPS];
+  float *keys; /* (cap, LANES) half of K of one vector in the chunk's windows, for the exact path */
+  size_t keys_vector, keys_chunk; /* of which vector and chunk; NO_KEYS: of none */
 } line_strip;
+
+#define NO_KEYS SIZE_MAX
 
 static size_t line_weights(size_t length) { return (length + 2) * ROWS; }
 
@@ -292,34 +296,59 @@ static void line_fill(line_strip *p, size_t c0) {
 
 /* A position and a vector of channels that need it. */
 typedef struct {
-  const line_strip *p;
+  line_strip *p;
   size_t g, t;
 } line_at;
 
-static void line_exact_sources(const line_at *at, size_t lo, size_t hi, exact_sums *sums) {
-  const line_strip *p = at->p;
+/* Half of K of the sources of the chunk's windows: rows are far apart, and many positions look at the same ones. */
+static const vec *line_keys(line_strip *p, size_t g, size_t c0) {
   const line_simd *job = p->job;
-  const line_state *state = &p->state[at->g];
-  const aft_window *window = &job->w;
-  size_t g = p->first + at->g, bias = window->w_first + at->t * window->w_position + p->head[at->g] * window->w_head;
+  size_t lo = c0 > job->w.left ? c0 - job->w.left : 0, hi = aft_min(job->t, c0 + LINE_CHUNK + job->right);
+  int fresh;
+  if (p->keys_vector != g || p->keys_chunk != c0) {
+    for (size_t s = lo; s < hi; s++) {
+      vec_store_aligned(p->keys + (s + job->w.left - c0) * LANES, vec_of(0.5f) * line_key(p, s, g, &fresh));
+    }
+  }
+  p->keys_vector = g;
+  p->keys_chunk = c0;
+  return (const vec *)(const void *)p->keys;
+}
+
+/* Half of the biases of a position for sources from..from+n-1. */
+static void line_half_biases(const line_at *at, size_t from, size_t n, float *to) {
+  const aft_window *w = &at->p->job->w;
+  size_t bias = w->w_first + at->t * w->w_position + at->p->head[at->g] * w->w_head;
+  for (size_t i = 0; i < n; i++) {
+    size_t tap = from + i + w->left - at->t; /* past the last one where it would be negative */
+    to[i] = tap < w->kernel_cols ? 0.5f * vec_read_one(&w->call->in[3], bias + tap)[0] : 0;
+  }
+}
+
+/* Adds sources lo..hi-1 of the chunk's windows; keys as line_keys gives them from source chunk - left on, NULL where the
+ * sources may be any. */
+static void line_exact_sources(const line_at *at, const vec *keys, size_t c0, size_t lo, size_t hi, exact_sums *sums) {
+  line_strip *p = at->p;
+  const line_simd *job = p->job;
+  size_t g = p->first + at->g;
+  int fresh;
   while (hi > lo) {
-    size_t from = hi - aft_min(EXACT_CHUNK, hi - lo);
-    vec k[EXACT_CHUNK], w[EXACT_CHUNK], num = vec_of(0), den = vec_of(0), half = vec_of(0.5f);
-    int fresh;
-    for (size_t s = from; s < hi; s++) {
-      size_t tap = s + window->left - at->t; /* past the last one where it would be negative */
-      k[s - from] = half * line_key(p, s, at->g, &fresh);
-      w[s - from] = tap < window->kernel_cols ? half * vec_read_one(&job->f->call->in[3], bias + tap) : vec_of(0);
-    }
-    if (exact_reaches(sums, k, w, hi - from)) {
-      for (size_t s = from; s < hi; s++) {
-        if (!exact_counts(sums, k[s - from], w[s - from])) continue;
-        vec v = vec_read(&job->f->call->in[2], (p->batch * job->t + s) * job->d + g * LANES, line_lanes(job, g));
-        exact_term(sums, k[s - from], w[s - from], v * state->down, &num, &den);
+    size_t n = aft_min(EXACT_CHUNK, hi - lo), from = hi - n;
+    vec some[EXACT_CHUNK], num = vec_of(0), den = vec_of(0);
+    const vec *k = keys != NULL ? keys + (from + job->w.left - c0) : some;
+    float w[EXACT_CHUNK];
+    for (size_t i = 0; i < n && keys == NULL; i++) some[i] = vec_of(0.5f) * line_key(p, from + i, at->g, &fresh);
+    line_half_biases(at, from, n, w);
+    if (exact_reaches(sums, k, w, n)) {
+      for (size_t i = 0; i < n; i++) {
+        if (!exact_counts(sums, k[i], vec_of(w[i]))) continue;
+        size_t row = p->batch * job->t + from + i;
+        vec v = vec_read(&job->f->call->in[2], row * job->d + g * LANES, line_lanes(job, g)) * p->state[at->g].down;
+        exact_term(sums, k[i], vec_of(w[i]), v, &num, &den);
       }
+      vec_add(&sums->num, &sums->num_lost, num);
+      vec_add(&sums->den, &sums->den_lost, den);
     }
-    vec_add(&sums->num, &sums->num_lost, num);
-    vec_add(&sums->den, &sums->den_lost, den);
     hi = from;
   }
 }
@@ -338,10 +367,11 @@ static __attribute__((noinline)) void line_exact(const line_at *at, size_t c0, f
     s.num = state->chunk_num;
     s.den = state->chunk_den;
     s.top.hi = vec_of(0.5f) * state->chunk_key;
-    line_exact_sources(at, c0, at->t + 1, &s);
+    const vec *keys = line_keys(at->p, at->g, c0);
+    line_exact_sources(at, keys, c0, c0, at->t + 1, &s);
     vec reach = vec_of(0.5f) * state->chunk_key + vec_of(0.5f * (shift + AFT_RAISE - EXACT_FAR));
     if (vec_any(~(s.top.hi > reach))) {
-      line_exact_sources(at, c0 > job->w.left ? c0 - job->w.left : 0, c0, &s);
+      line_exact_sources(at, keys, c0, c0 > job->w.left ? c0 - job->w.left : 0, c0, &s);
     }
     bad = ~(s.den >= vec_of(job->tiny));
     *num = s.num;
@@ -349,7 +379,7 @@ static __attribute__((noinline)) void line_exact(const line_at *at, size_t c0, f
   }
   if (!vec_any(bad)) return;
   s = exact_empty();
-  line_exact_sources(at, 0, job->causal ? at->t + 1 : job->t, &s);
+  line_exact_sources(at, NULL, c0, 0, job->causal ? at->t + 1 : job->t, &s);
   *num = vec_pick(bad, s.num, *num);
   *den = vec_pick(bad, vec_max(vec_of(0x1p-126f), s.den), *den);
 }
@@ -476,6 +506,8 @@ static void line_task(void *arg, size_t i, double *scratch) {
   float *floats = aft_line(scratch);
   p.terms = floats + aft_room(&at, p.n * job->cap * TERM);
   p.suffix = floats + aft_room(&at, job->causal ? 0 : job->chunks * p.n * TERM);
+  p.keys = floats + aft_room(&at, job->cap * LANES);
+  p.keys_vector = p.keys_chunk = NO_KEYS;
   p.weights = floats + at;
   for (size_t g = 0; g < p.n; g++) {
     p.state[g].down = p.state[g].up = vec_of(1);
@@ -509,6 +541,7 @@ static int line_run(const aft_fast *f, aft_window window) {
   size_t each = line_weights(job.length);
   (void)aft_room(&at, aft_mul(n, aft_mul(job.cap, TERM)));
   if (!job.causal) (void)aft_room(&at, aft_mul(job.chunks, n * TERM));
+  (void)aft_room(&at, aft_mul(job.cap, LANES));
   (void)aft_room(&at, aft_mul(job.w.w_head != 0 ? heads : LINE_TILES, each));
   return aft_tasks(f->host, line_task, &job, (size_t)call->in[0].dims[0] * job.strips, aft_doubles(at));
 }
