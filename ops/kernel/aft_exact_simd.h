@@ -40,17 +40,20 @@ VEC halves exact_logit(vec k, vec w) {
 VEC vec exact_minus(halves a, halves b) { return vec_of(2) * ((a.hi - b.hi) + (a.lo - b.lo)); }
 
 /* Makes the largest of n logits the reference of those lanes where it lies far above the present one, or above it at all
- * where floats lie so far apart that `lo` counts. k and w are halved, hi is the largest k + w. */
+ * where floats lie so far apart that `lo` counts: below 2^26 it is at most 4. k and w are halved, hi is the largest k + w. */
 VEC void exact_raise(exact_sums *s, const vec *k, const float *w, size_t n, vec hi) {
-  vec_bits far = hi > s->top.hi + vec_of(AFT_RAISE / 2);
-  vec_bits coarse = (vec_magnitude(hi) > vec_of(0x1p26f)) & (hi >= s->top.hi);
-  if (!vec_any(far | coarse)) return;
-  vec lo = vec_of(-INFINITY);
-  for (size_t i = 0; i < n; i++) {
-    halves l = exact_logit(k[i], vec_of(w[i]));
-    lo = vec_pick(l.hi == hi, vec_max(l.lo, lo), lo);
+  vec_bits far = hi > s->top.hi + vec_of(AFT_RAISE / 2), coarse = vec_magnitude(hi) > vec_of(0x1p26f), raise = far;
+  vec lo = vec_of(0);
+  if (__builtin_expect(vec_any(coarse & (hi >= s->top.hi)), 0)) {
+    lo = vec_of(-INFINITY);
+    for (size_t i = 0; i < n; i++) {
+      halves l = exact_logit(k[i], vec_of(w[i]));
+      lo = vec_pick(l.hi == hi, vec_max(l.lo, lo), lo);
+    }
+    raise |= coarse & ((hi > s->top.hi) | ((hi == s->top.hi) & (lo > s->top.lo)));
+    raise &= hi > vec_of(-INFINITY);
   }
-  vec_bits raise = (far | (coarse & ((hi > s->top.hi) | (lo > s->top.lo)))) & (hi > vec_of(-INFINITY));
+  if (!vec_any(raise)) return;
   halves top = {vec_pick(raise, hi, s->top.hi), vec_pick(raise, lo, s->top.lo)};
   vec scale = vec_exp(exact_minus(s->top, top));
   s->num *= scale;

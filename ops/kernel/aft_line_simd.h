@@ -315,14 +315,17 @@ static const vec *line_keys(line_strip *p, size_t g, size_t c0) {
   return (const vec *)(const void *)p->keys;
 }
 
-/* Half of the biases of a position for sources from..from+n-1. */
+/* Half of the biases of a position for sources from..from+n-1; `to` has room for a vector more. */
 static void line_half_biases(const line_at *at, size_t from, size_t n, float *to) {
   const aft_window *w = &at->p->job->w;
   size_t bias = w->w_first + at->t * w->w_position + at->p->head[at->g] * w->w_head;
-  for (size_t i = 0; i < n; i++) {
-    size_t tap = from + i + w->left - at->t; /* past the last one where it would be negative */
-    to[i] = tap < w->kernel_cols ? 0.5f * vec_read_one(&w->call->in[3], bias + tap)[0] : 0;
+  size_t first = at->t > w->left ? at->t - w->left : 0, end = at->t + w->kernel_cols - w->left, i = 0;
+  for (; i < n && from + i < first; i++) to[i] = 0;
+  for (; i < n && from + i < end; i += LANES) {
+    size_t some = aft_min(LANES, aft_min(n - i, end - from - i));
+    vec_store(to + i, vec_of(0.5f) * vec_read(&w->call->in[3], bias + (from + i + w->left - at->t), some));
   }
+  for (i = end > from ? aft_min(end - from, n) : 0; i < n; i++) to[i] = 0;
 }
 
 /* Adds sources lo..hi-1 of the chunk's windows; keys as line_keys gives them from source chunk - left on, NULL where the
@@ -336,7 +339,7 @@ static void line_exact_sources(const line_at *at, const vec *keys, size_t c0, si
     size_t n = aft_min(EXACT_CHUNK, hi - lo), from = hi - n;
     vec some[EXACT_CHUNK], num = vec_of(0), den = vec_of(0);
     const vec *k = keys != NULL ? keys + (from + job->w.left - c0) : some;
-    float w[EXACT_CHUNK];
+    float w[EXACT_CHUNK + LANES];
     for (size_t i = 0; i < n && keys == NULL; i++) some[i] = vec_of(0.5f) * line_key(p, from + i, at->g, &fresh);
     line_half_biases(at, from, n, w);
     if (exact_reaches(sums, k, w, n)) {
