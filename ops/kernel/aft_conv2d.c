@@ -54,7 +54,7 @@ static int run_double(const aft_call *call, void *out, const aft_host *host, con
 }
 
 int aft_conv2d_run(const aft_call *call, void *out, const aft_host *host) {
-  return run_double(call, out, host, NULL);
+  return aft_run_simd(call, out, host, aft_simd_for(host)->conv2d, run_double);
 }
 
 int aft_conv2d_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed) {

@@ -18,6 +18,14 @@ typedef struct {
   vec hi, lo;
 } halves;
 
+/* Halves of biases: n floats, the same for all lanes; or n vectors. */
+typedef struct {
+  const float *w;
+  int each; /* vectors */
+} exact_bias;
+
+VEC vec exact_half(exact_bias w, size_t i) { return w.each ? vec_aligned(w.w + i * LANES) : vec_of(w.w[i]); }
+
 /* num and den over exp(2*top), with what rounding took from them. */
 typedef struct {
   halves top;
@@ -41,13 +49,13 @@ VEC vec exact_minus(halves a, halves b) { return vec_of(2) * ((a.hi - b.hi) + (a
 
 /* Makes the largest of n logits the reference of those lanes where it lies far above the present one, or above it at all
  * where floats lie so far apart that `lo` counts: below 2^26 it is at most 4. k and w are halved, hi is the largest k + w. */
-VEC void exact_raise(exact_sums *s, const vec *k, const float *w, size_t n, vec hi) {
+VEC void exact_raise(exact_sums *s, const vec *k, exact_bias w, size_t n, vec hi) {
   vec_bits far = hi > s->top.hi + vec_of(AFT_RAISE / 2), coarse = vec_magnitude(hi) > vec_of(0x1p26f), raise = far;
   vec lo = vec_of(0);
   if (__builtin_expect(vec_any(coarse & (hi >= s->top.hi)), 0)) {
     lo = vec_of(-INFINITY);
     for (size_t i = 0; i < n; i++) {
-      halves l = exact_logit(k[i], vec_of(w[i]));
+      halves l = exact_logit(k[i], exact_half(w, i));
       lo = vec_pick(l.hi == hi, vec_max(l.lo, lo), lo);
     }
     raise |= coarse & ((hi > s->top.hi) | ((hi == s->top.hi) & (lo > s->top.lo)));
@@ -64,9 +72,9 @@ VEC void exact_raise(exact_sums *s, const vec *k, const float *w, size_t n, vec 
 }
 
 /* Prepares the sums for n <= EXACT_CHUNK sources with these halves of K and W: whether any of them counts. */
-VEC int exact_reaches(exact_sums *s, const vec *k, const float *w, size_t n) {
+VEC int exact_reaches(exact_sums *s, const vec *k, exact_bias w, size_t n) {
   vec hi = vec_of(-INFINITY);
-  for (size_t i = 0; i < n; i++) hi = vec_max(k[i] + vec_of(w[i]), hi);
+  for (size_t i = 0; i < n; i++) hi = vec_max(k[i] + exact_half(w, i), hi);
   exact_raise(s, k, w, n, hi);
   return vec_any(hi >= s->top.hi + vec_of(EXACT_FAR / 2)); /* >=: among huge logits 52 is nothing */
 }

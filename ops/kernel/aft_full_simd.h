@@ -204,7 +204,7 @@ static void full_exact_sources(const full_lane *at, size_t t, size_t lo, size_t 
       k[i - from] = half * vec_read(&call->in[1], (at->batch * job->s + i) * job->d + column, n);
       w[i - from] = 0.5f * vec_read_one(&call->in[3], t * (size_t)call->in[3].dims[1] + i)[0];
     }
-    if (exact_reaches(s, k, w, hi - from)) {
+    if (exact_reaches(s, k, (exact_bias){w, 0}, hi - from)) {
       for (size_t i = from; i < hi; i++) {
         if (!exact_counts(s, k[i - from], vec_of(w[i - from]))) continue;
         vec v = vec_read(&call->in[2], (at->batch * job->s + i) * job->d + column, n) * down;

@@ -14,7 +14,7 @@
 #include "aft_window.h"
 
 enum {
-  LINE_CHUNK = 48, /* a multiple of every ROWS */
+  LINE_CHUNK = 24, /* a multiple of every ROWS */
   LINE_TILES = LINE_CHUNK / ROWS,
   LINE_GROUPS = 256 / LANES, /* vectors of channels in a task */
   LINE_AHEAD = 8             /* rows between what is read and what is fetched */
@@ -342,7 +342,7 @@ static void line_exact_sources(const line_at *at, const vec *keys, size_t c0, si
     float w[EXACT_CHUNK + LANES];
     for (size_t i = 0; i < n && keys == NULL; i++) some[i] = vec_of(0.5f) * line_key(p, from + i, at->g, &fresh);
     line_half_biases(at, from, n, w);
-    if (exact_reaches(sums, k, w, n)) {
+    if (exact_reaches(sums, k, (exact_bias){w, 0}, n)) {
       for (size_t i = 0; i < n; i++) {
         if (!exact_counts(sums, k[i], vec_of(w[i]))) continue;
         size_t row = p->batch * job->t + from + i;

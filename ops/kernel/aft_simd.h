@@ -53,6 +53,7 @@ struct aft_simd {
   int (*local)(const aft_fast *f);
   int (*conv1d)(const aft_fast *f); /* where the channels of a vector share a head: conv1d_fits */
   int (*conv1d_fits)(const aft_call *call);
+  int (*conv2d)(const aft_fast *f);
   int (*full_pack)(const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
   int (*local_pack)(const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
   void (*exp)(const float *x, float *y, size_t n);                       /* n floats; for its test */

@@ -1,4 +1,5 @@
 /* The kernels of one set of instructions: included once by each aft_simd_<instructions>.c. */
+#include "aft_conv2d_simd.h"
 #include "aft_full_simd.h"
 #include "aft_line_simd.h"
 #include "aft_simple_simd.h"
@@ -23,5 +24,6 @@ static void simd_exp(const float *x, float *y, size_t n) {
       .local_pack = simd_local_pack,                                                                                   \
       .conv1d = simd_conv1d,                                                                                           \
       .conv1d_fits = simd_conv1d_fits,                                                                                 \
+      .conv2d = simd_conv2d,                                                                                           \
       .exp = simd_exp,                                                                                                 \
   }

@@ -1,0 +1,505 @@
+/* AFTConv2D a vector of channels at a time; every lane has weights of its own.
+ *
+ * A tile is up to ROWS neighbouring positions of a grid row. In every row of their windows, the columns from the first
+ * one's window to the end of the last one's are weighed for all of them: exp(bias) inside a position's own window, exp(0)
+ * beside it. The rest of the row comes as sums of its beginning and end, the rows above and below as sums of rows. Nothing
+ * is ever subtracted.
+ *
+ * Not causal, the key is the largest of all. Causal, it is raised row by row: a position that cannot see its row's largest
+ * key may be left with sums too small to trust, and is computed from the sum of the rows above its window, as it was
+ * before the raise, and the logits of the rows since: O((top+1) * columns). */
+#include "aft_exact_simd.h"
+#include "aft_tile_simd.h"
+#include "aft_window.h"
+
+enum {
+  GRID_GROUPS = 64 / LANES, /* vectors of channels in a task */
+  GRID_BATCH = 4,           /* batch entries in a task, for which the weights are made once */
+  GRID_RUN = 2 * TILE_RUN   /* terms that are summed in registers */
+};
+
+typedef struct {
+  const aft_fast *f;
+  aft_window w;
+  size_t t, d, batches, groups, strips, heads;
+  size_t tiles;   /* of a grid row */
+  size_t offsets; /* columns of a window's row with those of its neighbours in a tile */
+  int causal;
+  float tiny;
+} grid_simd;
+
+/* One vector of channels. */
+typedef struct {
+  vec key, num_lost, den_lost, top, down, up, rest, shift;
+  vec before;    /* the key that `above` had before the last raise */
+  int odd;       /* a bias is NaN or +Inf */
+  float *weights; /* (kernel rows, offsets, LANES) */
+  float *terms;   /* (t, TERM) */
+  float *begin;   /* (rows, tiles, TERM) sums of a row before the columns of a tile */
+  float *end;     /* (rows, tiles, TERM) and after them */
+  float *row;     /* (rows, TERM) */
+  float *above;   /* (rows+1, TERM) sums of all rows before, the last one of all */
+  float *below;   /* (rows+1, TERM) sums of all rows from here on; not when causal */
+  float *saved;   /* (TERM) above the window, before the raise */
+} grid_lane;
+
+typedef struct {
+  const grid_simd *job;
+  size_t batch, first, n; /* vectors first..first+n-1 */
+  grid_lane lane[GRID_GROUPS];
+} grid_strip;
+
+static size_t grid_lanes(const grid_simd *job, size_t g) { return aft_min(LANES, job->d - g * LANES); }
+
+static size_t grid_head(const grid_simd *job, size_t d) { return d / (job->d / job->heads); }
+
+/* The first column of tile i, and of the columns that its windows reach; as even as they can be. */
+static size_t grid_tile(const grid_simd *job, size_t i) { return job->w.cols * i / job->tiles; }
+
+static size_t grid_from(const grid_simd *job, size_t i) {
+  size_t x = grid_tile(job, i);
+  return x > job->w.left ? x - job->w.left : 0;
+}
+
+static size_t grid_to(const grid_simd *job, size_t i) {
+  return aft_min(job->w.cols, grid_tile(job, i + 1) - 1 + (job->w.kernel_cols - job->w.left));
+}
+
+/* K of source s: of every channel's own head. */
+VEC vec grid_key(const grid_simd *job, size_t batch, size_t s, size_t g) {
+  const aft_tensor *k = &job->f->call->in[1];
+  size_t row = (batch * job->t + s) * job->heads, n = grid_lanes(job, g);
+  if (job->heads == job->d) return vec_read(k, row + g * LANES, n);
+  vec x = {0};
+  for (size_t l = 0; l < n; l++) {
+    size_t d = g * LANES + l;
+    x[l] = l > 0 && d % (job->d / job->heads) != 0 ? x[l - 1] : vec_read_one(k, row + grid_head(job, d))[0];
+  }
+  return x;
+}
+
+VEC vec grid_value(const grid_simd *job, size_t batch, size_t s, size_t g) {
+  return vec_read(&job->f->call->in[2], (batch * job->t + s) * job->d + g * LANES, grid_lanes(job, g));
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------------------- */
+
+/* The bias of tap (a,b) for every lane of vector g. */
+static vec grid_bias(const grid_simd *job, size_t g, size_t a, size_t b) {
+  vec x = {0};
+  for (size_t l = 0; l < grid_lanes(job, g); l++) {
+    size_t d = g * LANES + l, i = job->w.w_first + grid_head(job, d) * job->w.w_head + a * job->w.w_tap_row + b;
+    x[l] = l > 0 && d % (job->d / job->heads) != 0 ? x[l - 1] : vec_read_one(&job->f->call->in[3], i)[0];
+  }
+  return x;
+}
+
+/* How many taps of row a may be used: when causal none after the position. */
+static size_t grid_taps(const grid_simd *job, size_t a) {
+  return job->causal && a == job->w.top ? job->w.left + 1 : job->w.kernel_cols;
+}
+
+/* Offset i of a row stands for the source i - (ROWS-1) - left columns from the position. */
+static void grid_pack(const grid_simd *job, size_t g, grid_lane *lane) {
+  const aft_window *w = &job->w;
+  vec_bits odd = {0};
+  lane->shift = vec_of(0); /* the 0 outside counts */
+  for (size_t a = 0; a < w->kernel_rows; a++) {
+    for (size_t b = 0; b < grid_taps(job, a); b++) {
+      vec x = grid_bias(job, g, a, b);
+      odd |= ~(x <= vec_of(FLT_MAX));
+      lane->shift = vec_max(x, lane->shift);
+      vec_store_aligned(lane->weights + (a * job->offsets + b + ROWS - 1) * LANES, x);
+    }
+  }
+  lane->odd = vec_any(odd);
+  lane->shift = vec_pick(odd, vec_of(0), lane->shift);
+  lane->rest = (vec)((vec_bits)vec_exp(-lane->shift) & ~odd);
+  for (size_t a = 0; a < w->kernel_rows; a++) {
+    size_t taps = grid_taps(job, a);
+    vec after = taps == w->kernel_cols && !(job->causal && a == w->top) ? lane->rest : vec_of(0);
+    for (size_t i = 0; i < job->offsets; i++) {
+      float *to = lane->weights + (a * job->offsets + i) * LANES;
+      vec x = i + 1 < ROWS ? lane->rest : after;
+      if (i + 1 >= ROWS && i + 1 - ROWS < taps) x = (vec)((vec_bits)vec_exp(vec_aligned(to) - lane->shift) & ~odd);
+      vec_store_aligned(to, x);
+    }
+  }
+}
+
+/* ---- terms and their sums ------------------------------------------------------------------------------------------ */
+
+VEC void grid_add(vec sum[2], vec lost[2], const float *term) {
+  vec_add(&sum[0], &lost[0], vec_aligned(term));
+  vec_add(&sum[1], &lost[1], vec_aligned(term + LANES));
+}
+
+VEC void grid_store(float *to, const vec sum[2]) {
+  vec_store_aligned(to, sum[0]);
+  vec_store_aligned(to + LANES, sum[1]);
+}
+
+VEC void grid_scale(float *p, size_t n, vec scale) {
+  for (size_t i = 0; i < n; i += LANES) vec_store_aligned(p + i, vec_aligned(p + i) * scale);
+}
+
+/* The terms of grid row y. */
+static void grid_row_terms(grid_strip *p, size_t y) {
+  const grid_simd *job = p->job;
+  for (size_t t = y * job->w.cols; t < (y + 1) * job->w.cols; t++) {
+    for (size_t i = 0; i < p->n; i++) {
+      grid_lane *lane = &p->lane[i];
+      vec k = grid_key(job, p->batch, t, p->first + i), v = grid_value(job, p->batch, t, p->first + i);
+      v = (vec)((vec_bits)v & ~(k == vec_of(-INFINITY))) * lane->down;
+      vec a = vec_exp(k - lane->key);
+      lane->top = vec_max(vec_magnitude(v), lane->top);
+      vec_store_aligned(lane->terms + t * TERM, a * v);
+      vec_store_aligned(lane->terms + t * TERM + LANES, a);
+    }
+  }
+}
+
+/* Sums of row y: its beginnings and ends beside every tile, all of it, and all rows up to it. */
+static void grid_row_sums(const grid_simd *job, grid_lane *lane, size_t y) {
+  const float *terms = lane->terms + y * job->w.cols * TERM;
+  vec sum[2] = {vec_of(0), vec_of(0)}, lost[2] = {vec_of(0), vec_of(0)};
+  size_t x = 0;
+  for (size_t i = 0; i < job->tiles; i++) {
+    for (; x < grid_from(job, i); x++) grid_add(sum, lost, terms + x * TERM);
+    grid_store(lane->begin + (y * job->tiles + i) * TERM, sum);
+  }
+  for (; x < job->w.cols; x++) grid_add(sum, lost, terms + x * TERM);
+  grid_store(lane->row + y * TERM, sum);
+  sum[0] = sum[1] = lost[0] = lost[1] = vec_of(0);
+  for (size_t i = job->tiles; i-- > 0;) {
+    for (; x > grid_to(job, i); x--) grid_add(sum, lost, terms + (x - 1) * TERM);
+    grid_store(lane->end + (y * job->tiles + i) * TERM, sum);
+  }
+  vec above[2] = {vec_aligned(lane->above + y * TERM), vec_aligned(lane->above + y * TERM + LANES)};
+  vec above_lost[2] = {lane->num_lost, lane->den_lost};
+  grid_add(above, above_lost, lane->row + y * TERM);
+  lane->num_lost = above_lost[0];
+  lane->den_lost = above_lost[1];
+  grid_store(lane->above + (y + 1) * TERM, above);
+}
+
+static void grid_below(const grid_simd *job, grid_lane *lane) {
+  vec sum[2] = {vec_of(0), vec_of(0)}, lost[2] = {vec_of(0), vec_of(0)};
+  grid_store(lane->below + job->w.rows * TERM, sum);
+  for (size_t y = job->w.rows; y-- > 0;) {
+    grid_add(sum, lost, lane->row + y * TERM);
+    grid_store(lane->below + y * TERM, sum);
+  }
+}
+
+static vec grid_largest(const grid_strip *p, size_t i, size_t from, size_t to) {
+  vec largest = vec_of(-INFINITY);
+  for (size_t t = from; t < to; t++) largest = vec_max(grid_key(p->job, p->batch, t, p->first + i), largest);
+  return largest;
+}
+
+/* Causal: takes all sums to the largest key of row y, where that lies far above. */
+static void grid_raise(grid_strip *p, size_t i, size_t y) {
+  const grid_simd *job = p->job;
+  grid_lane *lane = &p->lane[i];
+  size_t y0 = y > job->w.top ? y - job->w.top : 0;
+  vec largest = grid_largest(p, i, y * job->w.cols, (y + 1) * job->w.cols);
+  vec_bits raise = largest > lane->key + vec_of(AFT_RAISE);
+  lane->before = lane->key;
+  memcpy(lane->saved, lane->above + y0 * TERM, TERM * sizeof(float));
+  if (!vec_any(raise)) return;
+  vec key = vec_pick(raise, largest, lane->key), scale = vec_exp(lane->key - key);
+  grid_scale(lane->terms + y0 * job->w.cols * TERM, (y - y0) * job->w.cols * TERM, scale);
+  grid_scale(lane->begin + y0 * job->tiles * TERM, (y - y0) * job->tiles * TERM, scale);
+  grid_scale(lane->end + y0 * job->tiles * TERM, (y - y0) * job->tiles * TERM, scale);
+  grid_scale(lane->above + y0 * TERM, (y - y0 + 1) * TERM, scale);
+  lane->num_lost *= scale;
+  lane->den_lost *= scale;
+  lane->key = key;
+}
+
+/* ---- exact path ---------------------------------------------------------------------------------------------------- */
+
+/* A position (y,x) of one vector. */
+typedef struct {
+  const grid_strip *p;
+  size_t i, y, x; /* lane i of the strip */
+} grid_at;
+
+/* Halves of the biases of position (y,x) for the n sources from t on, a vector each. */
+static void grid_half_biases(const grid_at *at, size_t t, size_t n, float *to) {
+  const grid_simd *job = at->p->job;
+  const aft_window *w = &job->w;
+  for (size_t i = 0; i < n; i++) {
+    size_t a = (t + i) / w->cols + w->top - at->y, b = (t + i) % w->cols + w->left - at->x; /* huge where negative */
+    int inside = a < w->kernel_rows && b < w->kernel_cols;
+    vec_store_aligned(to + i * LANES, inside ? vec_of(0.5f) * grid_bias(job, at->p->first + at->i, a, b) : vec_of(0));
+  }
+}
+
+static void grid_exact_sources(const grid_at *at, size_t lo, size_t hi, exact_sums *sums) {
+  const grid_strip *p = at->p;
+  const grid_simd *job = p->job;
+  _Alignas(64) float w[EXACT_CHUNK * LANES];
+  while (hi > lo) {
+    size_t n = aft_min(EXACT_CHUNK, hi - lo), from = hi - n;
+    vec k[EXACT_CHUNK], num = vec_of(0), den = vec_of(0);
+    for (size_t i = 0; i < n; i++) k[i] = vec_of(0.5f) * grid_key(job, p->batch, from + i, p->first + at->i);
+    grid_half_biases(at, from, n, w);
+    if (exact_reaches(sums, k, (exact_bias){w, 1}, n)) {
+      for (size_t i = 0; i < n; i++) {
+        vec bias = vec_aligned(w + i * LANES);
+        if (!exact_counts(sums, k[i], bias)) continue;
+        vec v = grid_value(job, p->batch, from + i, p->first + at->i) * p->lane[at->i].down;
+        exact_term(sums, k[i], bias, v, &num, &den);
+      }
+      vec_add(&sums->num, &sums->num_lost, num);
+      vec_add(&sums->den, &sums->den_lost, den);
+    }
+    hi = from;
+  }
+}
+
+/* Causal: the rows above the window as summed before the last raise, and the logits of the rows since. From all logits
+ * where that is not to be had or too small. */
+static __attribute__((noinline)) void grid_exact(const grid_at *at, vec *num, vec *den) {
+  const grid_simd *job = at->p->job;
+  const grid_lane *lane = &at->p->lane[at->i];
+  size_t t = at->y * job->w.cols + at->x, y0 = at->y > job->w.top ? at->y - job->w.top : 0;
+  vec_bits bad = {0};
+  bad = ~bad;
+  *num = vec_of(0);
+  *den = vec_of(1);
+  if (job->causal) {
+    exact_sums s = exact_empty();
+    s.num = vec_aligned(lane->saved);
+    s.den = vec_aligned(lane->saved + LANES);
+    s.top.hi = vec_of(0.5f) * lane->before;
+    grid_exact_sources(at, y0 * job->w.cols, t + 1, &s);
+    bad = ~(s.den >= vec_of(job->tiny));
+    *num = s.num;
+    *den = s.den;
+  }
+  if (!vec_any(bad)) return;
+  exact_sums s = exact_empty();
+  grid_exact_sources(at, 0, job->causal ? t + 1 : job->t, &s);
+  *num = vec_pick(bad, s.num, *num);
+  *den = vec_pick(bad, vec_max(vec_of(0x1p-126f), s.den), *den);
+}
+
+/* ---- positions ----------------------------------------------------------------------------------------------------- */
+
+VEC void grid_finish(const grid_at *at, vec num, vec den) {
+  const grid_strip *p = at->p;
+  const grid_simd *job = p->job;
+  const aft_fast *f = job->f;
+  const grid_lane *lane = &p->lane[at->i];
+  size_t t = at->y * job->w.cols + at->x, g = p->first + at->i, n = grid_lanes(job, g);
+  vec_bits bad = ~(den >= vec_of(job->tiny));
+  if (__builtin_expect(vec_any(bad), 0)) {
+    vec exact_num, exact_den;
+    grid_exact(at, &exact_num, &exact_den);
+    num = vec_pick(bad, exact_num, num);
+    den = vec_pick(bad, exact_den, den);
+  }
+  vec_finish(f->call, f->out, (p->batch * job->t + t) * job->d + g * LANES, num, den, lane->up, n);
+}
+
+/* sums += the product of `rows` x `cols` sources with the weights of n positions, whose own stand one offset apart. */
+VEC void grid_product(float *sums, const float *weights, size_t weights_row, const float *terms, size_t terms_row,
+                      size_t rows, size_t cols, const int n) {
+  vec num[ROWS], den[ROWS];
+#pragma GCC unroll 12
+  for (int j = 0; j < n; j++) num[j] = den[j] = vec_of(0);
+  for (size_t y = 0; y < rows; y++) {
+    const float *w = weights + y * weights_row, *term = terms + y * terms_row;
+    for (size_t x = 0; x < cols; x++, w += LANES, term += TERM) {
+      vec v = vec_aligned(term), a = vec_aligned(term + LANES);
+#pragma GCC unroll 12
+      for (int j = 0; j < n; j++) {
+        vec weight = vec_aligned(w - j * LANES);
+        num[j] = vec_madd(weight, v, num[j]);
+        den[j] = vec_madd(weight, a, den[j]);
+      }
+    }
+  }
+  __asm__ volatile("" ::: "memory"); /* as in tile_product */
+#pragma GCC unroll 12
+  for (int j = 0; j < n; j++) {
+    float *sum = sums + j * TERM;
+    vec_store_aligned(sum, vec_aligned(sum) + num[j]);
+    vec_store_aligned(sum + LANES, vec_aligned(sum + LANES) + den[j]);
+  }
+}
+
+static void grid_product_of(float *sums, const float *weights, size_t weights_row, const float *terms, size_t terms_row,
+                            size_t rows, size_t cols, size_t n) {
+#define GRID_CASE(k)                                                              \
+  case k:                                                                         \
+    if (k <= ROWS) {                                                              \
+      grid_product(sums, weights, weights_row, terms, terms_row, rows, cols, k);  \
+    }                                                                             \
+    break;
+  switch (n) {
+    GRID_CASE(1)
+    GRID_CASE(2)
+    GRID_CASE(3)
+    GRID_CASE(4)
+    GRID_CASE(5)
+    GRID_CASE(6)
+    GRID_CASE(7)
+    GRID_CASE(8)
+    GRID_CASE(9)
+    GRID_CASE(10)
+    GRID_CASE(11)
+    GRID_CASE(12)
+  }
+#undef GRID_CASE
+}
+
+/* The rows y0..y1-1 of the windows of tile i in row y, the columns that some of them reach. */
+static void grid_windows(const grid_simd *job, const grid_lane *lane, size_t y, size_t i, size_t y0, size_t y1,
+                         float *sums) {
+  size_t x0 = grid_tile(job, i), n = grid_tile(job, i + 1) - x0, from = grid_from(job, i), to = grid_to(job, i);
+  for (size_t yy = y0; yy < y1;) {
+    size_t rows = aft_min(y1 - yy, to - from < GRID_RUN ? GRID_RUN / (to - from) : 1);
+    for (size_t x = from; x < to; x += GRID_RUN) {
+      size_t offset = x + job->w.left + ROWS - 1 - x0, cols = aft_min(GRID_RUN, to - x);
+      const float *weights = lane->weights + ((yy + job->w.top - y) * job->offsets + offset) * LANES;
+      grid_product_of(sums, weights, job->offsets * LANES, lane->terms + (yy * job->w.cols + x) * TERM,
+                      job->w.cols * TERM, rows, cols, n);
+    }
+    yy += rows;
+  }
+}
+
+static void grid_tile_out(const grid_strip *p, size_t l, size_t y, size_t i) {
+  const grid_simd *job = p->job;
+  const grid_lane *lane = &p->lane[l];
+  const aft_window *w = &job->w;
+  size_t y0 = y > w->top ? y - w->top : 0, y1 = aft_min(w->rows, y + (w->kernel_rows - w->top)), x0 = grid_tile(job, i);
+  vec num = vec_aligned(lane->above + y0 * TERM), den = vec_aligned(lane->above + y0 * TERM + LANES);
+  if (!job->causal) {
+    num += vec_aligned(lane->below + y1 * TERM);
+    den += vec_aligned(lane->below + y1 * TERM + LANES);
+  }
+  for (size_t yy = y0; yy < y1; yy++) {
+    const float *begin = lane->begin + (yy * job->tiles + i) * TERM, *end = lane->end + (yy * job->tiles + i) * TERM;
+    num += vec_aligned(begin);
+    den += vec_aligned(begin + LANES);
+    if (job->causal && yy == y) continue;
+    num += vec_aligned(end);
+    den += vec_aligned(end + LANES);
+  }
+  _Alignas(64) float sums[TILE];
+  for (size_t j = 0; j < grid_tile(job, i + 1) - x0; j++) {
+    vec_store_aligned(sums + j * TERM, lane->rest * num);
+    vec_store_aligned(sums + j * TERM + LANES, lane->rest * den);
+  }
+  grid_windows(job, lane, y, i, y0, y1, sums);
+  for (size_t j = 0; j < grid_tile(job, i + 1) - x0; j++) {
+    grid_at at = {p, l, y, x0 + j};
+    grid_finish(&at, vec_aligned(sums + j * TERM), vec_aligned(sums + j * TERM + LANES));
+  }
+}
+
+static void grid_row_out(const grid_strip *p, size_t l, size_t y) {
+  for (size_t i = 0; i < p->job->tiles; i++) grid_tile_out(p, l, y, i);
+}
+
+static void grid_sweep(grid_strip *p) {
+  const grid_simd *job = p->job;
+  for (size_t l = 0; l < p->n; l++) {
+    grid_lane *lane = &p->lane[l];
+    lane->num_lost = lane->den_lost = lane->top = vec_of(0);
+    memset(lane->above, 0, TERM * sizeof(float));
+    lane->key = vec_of(-FLT_MAX);
+    if (!job->causal) lane->key = vec_max(lane->key, grid_largest(p, l, 0, job->t));
+  }
+  for (size_t y = 0; y < job->w.rows; y++) {
+    for (size_t l = 0; job->causal && l < p->n; l++) grid_raise(p, l, y);
+    grid_row_terms(p, y);
+    for (size_t l = 0; l < p->n; l++) {
+      grid_row_sums(job, &p->lane[l], y);
+      if (job->causal) grid_row_out(p, l, y);
+    }
+  }
+  for (size_t l = 0; !job->causal && l < p->n; l++) {
+    grid_below(job, &p->lane[l]);
+    for (size_t y = 0; y < job->w.rows; y++) grid_row_out(p, l, y);
+  }
+}
+
+static int grid_judge(grid_strip *p, int scaled) {
+  const grid_simd *job = p->job;
+  int again = 0;
+  for (size_t i = 0; i < p->n; i++) {
+    grid_lane *lane = &p->lane[i];
+    const float *all = lane->above + job->w.rows * TERM;
+    for (size_t l = 0; l < grid_lanes(job, p->first + i); l++) {
+      unsigned char *odd = &job->f->odd[p->batch * job->d + (p->first + i) * LANES + l];
+      float down = lane->down[l], up = lane->up[l];
+      if (lane->odd) *odd = 1;
+      again |= vec_judge(all[l], all[LANES + l], lane->top[l], scaled, &down, &up, odd);
+      lane->down[l] = down;
+      lane->up[l] = up;
+    }
+  }
+  return again;
+}
+
+static float *grid_place(float *floats, size_t *at, size_t n) {
+  size_t begin = aft_room(at, n);
+  return floats == NULL ? NULL : floats + begin;
+}
+
+/* Places the arrays of one vector in `floats` from `at` on, or only counts where that is NULL; where the last one ends. */
+static size_t grid_room(const grid_simd *job, grid_lane *lane, float *floats, size_t at) {
+  const aft_window *w = &job->w;
+  size_t sums = aft_mul(aft_mul(w->rows, job->tiles), TERM), rows = aft_mul(w->rows + 1, TERM);
+  lane->weights = grid_place(floats, &at, aft_mul(aft_mul(w->kernel_rows, job->offsets), LANES));
+  lane->terms = grid_place(floats, &at, aft_mul(job->t, TERM));
+  lane->begin = grid_place(floats, &at, sums);
+  lane->end = grid_place(floats, &at, sums);
+  lane->row = grid_place(floats, &at, rows);
+  lane->above = grid_place(floats, &at, rows);
+  lane->below = grid_place(floats, &at, rows);
+  lane->saved = grid_place(floats, &at, TERM);
+  return at;
+}
+
+static void grid_task(void *arg, size_t i, double *scratch) {
+  const grid_simd *job = arg;
+  grid_strip p = {.job = job, .first = i % job->strips * GRID_GROUPS};
+  size_t b0 = i / job->strips * GRID_BATCH, at = 0;
+  p.n = aft_min(GRID_GROUPS, job->groups - p.first);
+  for (size_t l = 0; l < p.n; l++) {
+    at = grid_room(job, &p.lane[l], aft_line(scratch), at);
+    grid_pack(job, p.first + l, &p.lane[l]);
+  }
+  for (p.batch = b0; p.batch < aft_min(job->batches, b0 + GRID_BATCH); p.batch++) {
+    for (size_t l = 0; l < p.n; l++) p.lane[l].down = p.lane[l].up = vec_of(1);
+    grid_sweep(&p);
+    if (!grid_judge(&p, 0)) continue;
+    grid_sweep(&p);
+    (void)grid_judge(&p, 1);
+  }
+}
+
+static int simd_conv2d(const aft_fast *f) {
+  const aft_call *call = f->call;
+  grid_simd job = {.f = f, .w = aft_conv2d_window(call, f->out), .causal = call->attrs.causal == 1};
+  aft_window_cut(&job.w);
+  job.batches = (size_t)call->in[0].dims[0];
+  job.t = (size_t)call->in[0].dims[1];
+  job.d = (size_t)call->in[0].dims[2];
+  job.heads = (size_t)call->in[1].dims[2];
+  job.groups = aft_div_up(job.d, LANES);
+  job.strips = aft_div_up(job.groups, GRID_GROUPS);
+  job.tiles = aft_div_up(job.w.cols, ROWS);
+  job.offsets = job.w.kernel_cols + 2 * (ROWS - 1);
+  job.tiny = (float)job.t * AFT_DEN_TINY;
+  size_t at = 0;
+  for (size_t l = 0; l < aft_min(GRID_GROUPS, job.groups); l++) at = grid_room(&job, &(grid_lane){.odd = 0}, NULL, at);
+  return aft_tasks(f->host, grid_task, &job, aft_div_up(job.batches, GRID_BATCH) * job.strips, aft_doubles(at));
+}
