@@ -34,6 +34,8 @@ typedef struct {
   vec before;    /* the key that `above` had before the last raise */
   int odd;       /* a bias is NaN or +Inf */
   float *weights; /* (kernel rows, offsets, LANES) */
+  float *biases;  /* (kernel rows, kernel columns, LANES) half of W */
+  float *keys;    /* (t, LANES) half of K, for the exact path */
   float *terms;   /* (t, TERM) */
   float *begin;   /* (rows, tiles, TERM) sums of a row before the columns of a tile */
   float *end;     /* (rows, tiles, TERM) and after them */
@@ -109,6 +111,7 @@ static void grid_pack(const grid_simd *job, size_t g, grid_lane *lane) {
       vec x = grid_bias(job, g, a, b);
       odd |= ~(x <= vec_of(FLT_MAX));
       lane->shift = vec_max(x, lane->shift);
+      vec_store_aligned(lane->biases + (a * w->kernel_cols + b) * LANES, vec_of(0.5f) * x);
       vec_store_aligned(lane->weights + (a * job->offsets + b + ROWS - 1) * LANES, x);
     }
   }
@@ -152,6 +155,7 @@ static void grid_row_terms(grid_strip *p, size_t y) {
       vec k = grid_key(job, p->batch, t, p->first + i), v = grid_value(job, p->batch, t, p->first + i);
       v = (vec)((vec_bits)v & ~(k == vec_of(-INFINITY))) * lane->down;
       vec a = vec_exp(k - lane->key);
+      vec_store_aligned(lane->keys + t * LANES, vec_of(0.5f) * k);
       lane->top = vec_max(vec_magnitude(v), lane->top);
       vec_store_aligned(lane->terms + t * TERM, a * v);
       vec_store_aligned(lane->terms + t * TERM + LANES, a);
@@ -226,32 +230,29 @@ typedef struct {
   size_t i, y, x; /* lane i of the strip */
 } grid_at;
 
-/* Halves of the biases of position (y,x) for the n sources from t on, a vector each. */
-static void grid_half_biases(const grid_at *at, size_t t, size_t n, float *to) {
-  const grid_simd *job = at->p->job;
-  const aft_window *w = &job->w;
-  for (size_t i = 0; i < n; i++) {
-    size_t a = (t + i) / w->cols + w->top - at->y, b = (t + i) % w->cols + w->left - at->x; /* huge where negative */
-    int inside = a < w->kernel_rows && b < w->kernel_cols;
-    vec_store_aligned(to + i * LANES, inside ? vec_of(0.5f) * grid_bias(job, at->p->first + at->i, a, b) : vec_of(0));
-  }
-}
-
-static void grid_exact_sources(const grid_at *at, size_t lo, size_t hi, exact_sums *sums) {
+/* Adds the sources of columns lo..hi-1 of row yy. */
+static void grid_exact_row(const grid_at *at, size_t yy, size_t lo, size_t hi, exact_sums *sums) {
   const grid_strip *p = at->p;
   const grid_simd *job = p->job;
+  const aft_window *window = &job->w;
+  const grid_lane *lane = &p->lane[at->i];
+  size_t a = yy + window->top - at->y; /* past the last tap where it would be negative */
   _Alignas(64) float w[EXACT_CHUNK * LANES];
   while (hi > lo) {
-    size_t n = aft_min(EXACT_CHUNK, hi - lo), from = hi - n;
-    vec k[EXACT_CHUNK], num = vec_of(0), den = vec_of(0);
-    for (size_t i = 0; i < n; i++) k[i] = vec_of(0.5f) * grid_key(job, p->batch, from + i, p->first + at->i);
-    grid_half_biases(at, from, n, w);
+    size_t n = aft_min(EXACT_CHUNK, hi - lo), from = hi - n, t = yy * window->cols + from;
+    const vec *k = (const vec *)(const void *)(lane->keys + t * LANES);
+    vec num = vec_of(0), den = vec_of(0);
+    for (size_t i = 0; i < n; i++) {
+      size_t b = from + i + window->left - at->x;
+      int inside = a < window->kernel_rows && b < window->kernel_cols;
+      vec bias = inside ? vec_aligned(lane->biases + (a * window->kernel_cols + b) * LANES) : vec_of(0);
+      vec_store_aligned(w + i * LANES, bias);
+    }
     if (exact_reaches(sums, k, (exact_bias){w, 1}, n)) {
       for (size_t i = 0; i < n; i++) {
         vec bias = vec_aligned(w + i * LANES);
         if (!exact_counts(sums, k[i], bias)) continue;
-        vec v = grid_value(job, p->batch, from + i, p->first + at->i) * p->lane[at->i].down;
-        exact_term(sums, k[i], bias, v, &num, &den);
+        exact_term(sums, k[i], bias, grid_value(job, p->batch, t + i, p->first + at->i) * lane->down, &num, &den);
       }
       vec_add(&sums->num, &sums->num_lost, num);
       vec_add(&sums->den, &sums->den_lost, den);
@@ -260,12 +261,18 @@ static void grid_exact_sources(const grid_at *at, size_t lo, size_t hi, exact_su
   }
 }
 
-/* Causal: the rows above the window as summed before the last raise, and the logits of the rows since. From all logits
- * where that is not to be had or too small. */
+/* Adds all sources of rows y0..y1-1, the last ones first. */
+static void grid_exact_rows(const grid_at *at, size_t y0, size_t y1, exact_sums *sums) {
+  while (y1 > y0) grid_exact_row(at, --y1, 0, at->p->job->w.cols, sums);
+}
+
+/* Causal: the position's own row, then the rows above it in the window unless they cannot count (a key above the row is at
+ * most AFT_RAISE above the one before the raise), and all other rows as summed before the raise. From all logits where
+ * that is not to be had or too small. */
 static __attribute__((noinline)) void grid_exact(const grid_at *at, vec *num, vec *den) {
   const grid_simd *job = at->p->job;
   const grid_lane *lane = &at->p->lane[at->i];
-  size_t t = at->y * job->w.cols + at->x, y0 = at->y > job->w.top ? at->y - job->w.top : 0;
+  size_t y0 = at->y > job->w.top ? at->y - job->w.top : 0;
   vec_bits bad = {0};
   bad = ~bad;
   *num = vec_of(0);
@@ -275,14 +282,21 @@ static __attribute__((noinline)) void grid_exact(const grid_at *at, vec *num, ve
     s.num = vec_aligned(lane->saved);
     s.den = vec_aligned(lane->saved + LANES);
     s.top.hi = vec_of(0.5f) * lane->before;
-    grid_exact_sources(at, y0 * job->w.cols, t + 1, &s);
+    grid_exact_row(at, at->y, 0, at->x + 1, &s);
+    vec reach = vec_of(0.5f) * (lane->before + lane->shift + vec_of(AFT_RAISE - EXACT_FAR));
+    if (vec_any(~(s.top.hi > reach))) grid_exact_rows(at, y0, at->y, &s);
     bad = ~(s.den >= vec_of(job->tiny));
     *num = s.num;
     *den = s.den;
   }
   if (!vec_any(bad)) return;
   exact_sums s = exact_empty();
-  grid_exact_sources(at, 0, job->causal ? t + 1 : job->t, &s);
+  if (job->causal) {
+    grid_exact_row(at, at->y, 0, at->x + 1, &s);
+    grid_exact_rows(at, 0, at->y, &s);
+  } else {
+    grid_exact_rows(at, 0, job->w.rows, &s);
+  }
   *num = vec_pick(bad, s.num, *num);
   *den = vec_pick(bad, vec_max(vec_of(0x1p-126f), s.den), *den);
 }
@@ -458,6 +472,8 @@ static size_t grid_room(const grid_simd *job, grid_lane *lane, float *floats, si
   const aft_window *w = &job->w;
   size_t sums = aft_mul(aft_mul(w->rows, job->tiles), TERM), rows = aft_mul(w->rows + 1, TERM);
   lane->weights = grid_place(floats, &at, aft_mul(aft_mul(w->kernel_rows, job->offsets), LANES));
+  lane->biases = grid_place(floats, &at, aft_mul(aft_mul(w->kernel_rows, w->kernel_cols), LANES));
+  lane->keys = grid_place(floats, &at, aft_mul(job->t, LANES));
   lane->terms = grid_place(floats, &at, aft_mul(job->t, TERM));
   lane->begin = grid_place(floats, &at, sums);
   lane->end = grid_place(floats, &at, sums);
