@@ -140,8 +140,8 @@ func configure(o *onnx.SessionOptions, so SessionOptions) error {
 			return err
 		}
 	}
-	if so.Threads > runtime.NumCPU() {
-		// Waiting threads that spin would take the processors from those that work.
+	if so.NoSpinning || so.Threads > runtime.NumCPU() {
+		// With more threads than processors, waiting ones that spin would take the processors from those that work.
 		if err := o.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"); err != nil {
 			return err
 		}

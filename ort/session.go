@@ -17,6 +17,10 @@ type SessionOptions struct {
 	Threads   int  // within an operator, the caller's included, up to MaxThreads; 0: ONNX Runtime's choice, one a core
 	NoKernels bool // leave the ai.aft kernels out: ONNX Runtime then inlines the operators' function bodies
 
+	// NoSpinning makes threads that wait for work sleep. ONNX Runtime's default, to spin for a while, answers sooner, but keeps
+	// processors from other sessions.
+	NoSpinning bool
+
 	// Dir is the folder that the external data of a model in memory lies in; "" for none. A model that is loaded from a file
 	// has its data beside it, whatever Dir says.
 	Dir string

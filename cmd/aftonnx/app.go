@@ -114,7 +114,7 @@ func (a *app) root() *cobra.Command {
 		return flagError(err).hint("see %q", cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(a.newCommand(), a.exportCommand(), a.verifyCommand(), a.runCommand(), a.generateCommand(),
-		a.evalCommand(), a.classifyCommand(), a.inspectCommand(), a.opsCommand(), a.doctorCommand(), a.runtimeCommand())
+		a.evalCommand(), a.classifyCommand(), a.inspectCommand(), a.opsCommand(), a.benchCommand(), a.doctorCommand(), a.runtimeCommand())
 	root.AddCommand(helpTopics()...)
 	return root
 }

@@ -1,0 +1,110 @@
+package bench
+
+import (
+	"bufio"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+)
+
+// Engine is what was timed.
+type Engine string
+
+// The engines. Floor is no engine: the time that the operator's own memory traffic, exponentials and multiply-adds take
+// at the speed of this machine's memory and of ONNX Runtime's operators, measured in the same run.
+const (
+	Kernel   Engine = "kernel"   // our operator with its kernels
+	Portable Engine = "portable" // the same model without them: the function body
+	User     Engine = "user"     // the graph that a user would have; the fastest of those in use
+	MHA      Engine = "mha"      // com.microsoft.MultiHeadAttention, as many channels
+	Floor    Engine = "floor"
+)
+
+// Report is one run.
+type Report struct {
+	Schema      string  `json:"schema"`
+	Version     string  `json:"version"`
+	Machine     Machine `json:"machine"`
+	ONNXRuntime string  `json:"onnxruntime"`
+	Threads     int     `json:"threads"`
+	Spinning    bool    `json:"spinning"` // whether idle threads of ONNX Runtime spin
+	Repeats     int     `json:"repeats"`
+	Results     []Row   `json:"results"`
+}
+
+// Machine is what was measured on.
+type Machine struct {
+	OS           string `json:"os"`
+	Arch         string `json:"arch"`
+	CPU          string `json:"cpu,omitempty"`
+	Cores        int    `json:"cores"`
+	Instructions string `json:"instructions"` // that the kernels use
+}
+
+// Row is one engine at one case. Times are of whole runs, with inputs and outputs in place.
+type Row struct {
+	Case     string     `json:"case"`
+	Engine   Engine     `json:"engine"`
+	Graph    string     `json:"graph,omitempty"` // which of a user's graphs, what the floor is made of
+	DType    string     `json:"dtype"`
+	Input    Input      `json:"input,omitempty"` // what is unusual about K
+	MedianMS float64    `json:"median_ms"`       // of the repeats' medians
+	BestMS   float64    `json:"best_ms"`
+	Ratio    float64    `json:"ratio_to_kernel"`  // its time divided by that of the kernel in float32 on ordinary input
+	Spread   [2]float64 `json:"spread"`           // the least and the largest ratio of a repeat
+	GFLOPS   float64    `json:"gflops,omitempty"` // 2 a multiply-add of exp(K+W) with V and with 1
+	GBS      float64    `json:"gbps"`             // operands read and written once, W left out
+	PeakMiB  float64    `json:"peak_mib,omitempty"`
+	Runs     int        `json:"runs"`
+}
+
+// ThisMachine describes the machine at hand.
+func ThisMachine(instructions []string) Machine {
+	m := Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Cores: runtime.NumCPU(), CPU: processor()}
+	if n := len(instructions); n > 0 {
+		m.Instructions = instructions[n-1]
+	}
+	return m
+}
+
+// processor is the model that Linux names; "" elsewhere.
+func processor() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if name, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// resident is the memory that the process has now and has had at most since resetPeak; ok is false where the system does
+// not say.
+func resident() (now, peak int64, ok bool) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, 0, false
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		kb, _ := strconv.ParseInt(fields[1], 10, 64)
+		switch fields[0] {
+		case "VmRSS:":
+			now = kb << 10
+		case "VmHWM:":
+			peak = kb << 10
+		}
+	}
+	return now, peak, now > 0 && peak > 0
+}
+
+// resetPeak makes the most that the process has had what it has now.
+func resetPeak() { _ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
