@@ -316,7 +316,7 @@ VEC void grid_finish(const grid_at *at, vec num, vec den) {
     num = vec_pick(bad, exact_num, num);
     den = vec_pick(bad, exact_den, den);
   }
-  vec_finish(f->call, f->out, (p->batch * job->t + t) * job->d + g * LANES, num, den, lane->up, n);
+  vec_finish_some(f->call, f->out, (p->batch * job->t + t) * job->d + g * LANES, 0, &num, &den, &lane->up, n, 1);
 }
 
 /* sums += the product of `rows` x `cols` sources with the weights of n positions, whose own stand one offset apart. */

@@ -115,10 +115,29 @@ typedef struct {
 
 static size_t full_lanes(const full_simd *job, size_t g) { return aft_min(LANES, job->d - g * LANES); }
 
+/* The terms of one source for `count` vectors from g on. */
+VEC void full_terms(full_strip *p, size_t s, size_t g, const int count) {
+  const full_simd *job = p->job;
+  size_t row = (p->batch * job->s + s) * job->d + (p->first + g) * LANES;
+  float *term = job->terms + ((p->batch * job->groups + p->first + g) * job->s + s) * TERM;
+  vec a[BATCH], v[BATCH];
+  EACH(j, count) a[j] = vec_read(&job->f->call->in[1], row + (size_t)j * LANES, full_lanes(job, p->first + g + (size_t)j));
+  EACH(j, count) v[j] = vec_read(&job->f->call->in[2], row + (size_t)j * LANES, full_lanes(job, p->first + g + (size_t)j));
+  EACH(j, count) v[j] = (vec)((vec_bits)v[j] & ~(a[j] == vec_of(-INFINITY))) * p->down[g + (size_t)j];
+  EACH(j, count) a[j] -= p->key[g + (size_t)j];
+  EACH(j, count) p->top[g + (size_t)j] = vec_max(vec_magnitude(v[j]), p->top[g + (size_t)j]);
+  vec_exps(a, count);
+  EACH(j, count) v[j] *= a[j];
+  EACH(j, count) p->num[g + (size_t)j] += v[j];
+  EACH(j, count) p->den[g + (size_t)j] += a[j];
+  EACH(j, count) vec_store_aligned(term + (size_t)j * job->s * TERM, v[j]);
+  EACH(j, count) vec_store_aligned(term + (size_t)j * job->s * TERM + LANES, a[j]);
+}
+
 /* The keys of a block, then its terms. */
 static void full_block_terms(full_strip *p, size_t block) {
   const full_simd *job = p->job;
-  const aft_tensor *k = &job->f->call->in[1], *v = &job->f->call->in[2];
+  const aft_tensor *k = &job->f->call->in[1];
   size_t s0 = block * FULL_BLOCK, end = aft_min(s0 + FULL_BLOCK, job->s);
   vec largest[FULL_STRIP / LANES];
   for (size_t g = 0; g < p->n; g++) largest[g] = vec_of(-INFINITY);
@@ -133,19 +152,9 @@ static void full_block_terms(full_strip *p, size_t block) {
     vec_store(job->keys + ((p->batch * job->groups + p->first + g) * job->blocks + block) * LANES, p->key[g]);
   }
   for (size_t s = s0; s < end; s++) {
-    size_t row = (p->batch * job->s + s) * job->d;
-    for (size_t g = 0; g < p->n; g++) {
-      size_t n = full_lanes(job, p->first + g), at = row + (p->first + g) * LANES;
-      float *term = job->terms + ((p->batch * job->groups + p->first + g) * job->s + s) * TERM;
-      vec key = vec_read(k, at, n), value = vec_read(v, at, n);
-      value = (vec)((vec_bits)value & ~(key == vec_of(-INFINITY))) * p->down[g];
-      vec a = vec_exp(key - p->key[g]), av = a * value;
-      p->top[g] = vec_max(vec_magnitude(value), p->top[g]);
-      p->num[g] += av;
-      p->den[g] += a;
-      vec_store_aligned(term, av);
-      vec_store_aligned(term + LANES, a);
-    }
+    size_t g = 0;
+    for (; g + BATCH <= p->n; g += BATCH) full_terms(p, s, g, BATCH);
+    for (; g < p->n; g++) full_terms(p, s, g, 1);
   }
 }
 
@@ -237,23 +246,47 @@ static __attribute__((noinline)) void full_exact(const full_lane *at, size_t t, 
   *den = vec_pick(bad, vec_max(vec_of(0x1p-126f), s.den), *den);
 }
 
-/* Y of one position from its finished sums. */
-VEC void full_finish(const full_lane *at, size_t t, const float *prefix, vec num, vec den) {
+/* Positions t.. of a tile whose sums cannot all be trusted: replaces those that cannot. Marks positions whose Y is done. */
+static __attribute__((noinline)) void full_repair(const full_lane *at, size_t t, size_t rows, const float *prefix, vec *num,
+                                                  vec *den, unsigned char *done) {
+  const full_simd *job = at->job;
+  for (size_t r = 0; r < rows; r++) {
+    vec_bits bad = ~(den[r] >= vec_of(job->tiny));
+    done[r] = vec_any(bad) && job->kind[t + r] == ROW_ODD;
+    if (done[r]) {
+      for (size_t l = 0; l < full_lanes(job, at->g); l++) {
+        aft_full_exact(job->f->call, job->f->out, at->batch, t + r, at->g * LANES + l);
+      }
+    }
+    if (!vec_any(bad) || done[r]) continue;
+    vec exact_num = vec_of(0), exact_den = vec_of(1);
+    if (job->kind[t + r] == ROW_PLAIN) full_exact(at, t + r, prefix + r * TERM, &exact_num, &exact_den);
+    num[r] = vec_pick(bad, exact_num, num[r]);
+    den[r] = vec_pick(bad, exact_den, den[r]);
+  }
+}
+
+/* Y of `rows` positions of a tile from their finished sums. */
+VEC void full_finish(const full_lane *at, size_t t, size_t rows, const float *prefix, const float *all) {
   const full_simd *job = at->job;
   const aft_fast *f = job->f;
-  size_t n = full_lanes(job, at->g);
-  vec_bits bad = ~(den >= vec_of(job->tiny));
-  if (__builtin_expect(vec_any(bad), 0)) {
-    if (job->kind[t] == ROW_ODD) {
-      for (size_t l = 0; l < n; l++) aft_full_exact(f->call, f->out, at->batch, t, at->g * LANES + l);
-      return;
-    }
-    vec exact_num = vec_of(0), exact_den = vec_of(1);
-    if (job->kind[t] == ROW_PLAIN) full_exact(at, t, prefix, &exact_num, &exact_den);
-    num = vec_pick(bad, exact_num, num);
-    den = vec_pick(bad, exact_den, den);
+  size_t i = (at->batch * job->t + t) * job->d + at->g * LANES, lanes = full_lanes(job, at->g);
+  vec num[ROWS], den[ROWS], up[ROWS], least = vec_of(FLT_MAX);
+  for (size_t r = 0; r < rows; r++) {
+    num[r] = vec_aligned(all + r * TERM);
+    den[r] = vec_aligned(all + r * TERM + LANES);
+    up[r] = at->up;
+    least = vec_pick(den[r] >= least, least, den[r]); /* NaN is least */
   }
-  vec_finish(f->call, f->out, (at->batch * job->t + t) * job->d + at->g * LANES, num, den, at->up, n);
+  if (__builtin_expect(vec_any(~(least >= vec_of(job->tiny))), 0)) {
+    unsigned char done[ROWS];
+    full_repair(at, t, rows, prefix, num, den, done);
+    for (size_t r = 0; r < rows; r++) {
+      if (!done[r]) vec_finish_some(f->call, f->out, i + r * job->d, 0, num + r, den + r, up + r, lanes, 1);
+    }
+    return;
+  }
+  vec_finish_many(f->call, f->out, i, job->d, num, den, up, lanes, rows);
 }
 
 /* A tile's last block: its product, then Y. */
@@ -267,9 +300,7 @@ static void full_last(const full_lane *at, size_t tile, vec scale, const float *
     vec_store_aligned(all + i, x * scale);
   }
   tile_product(all, weights, terms, n);
-  for (size_t r = 0; r < ROWS && tile * ROWS + r < job->t; r++) {
-    full_finish(at, tile * ROWS + r, prefix + r * TERM, vec_aligned(all + r * TERM), vec_aligned(all + r * TERM + LANES));
-  }
+  full_finish(at, tile * ROWS, aft_min(ROWS, job->t - tile * ROWS), prefix, all);
 }
 
 /* Before another block is added to a tile: takes the sums to its scale, and to the totals when they are long. */

@@ -405,7 +405,7 @@ VEC void line_finish(const line_at *at, size_t c0, float shift, vec num, vec den
     num = vec_pick(bad, exact_num, num);
     den = vec_pick(bad, exact_den, den);
   }
-  vec_finish(f->call, f->out, (p->batch * job->t + at->t) * job->d + g * LANES, num, den, p->state[at->g].up, n);
+  vec_finish_some(f->call, f->out, (p->batch * job->t + at->t) * job->d + g * LANES, 0, &num, &den, &p->state[at->g].up, n, 1);
 }
 
 /* Adds the terms of `rows` sources to the running sums. */

@@ -4,7 +4,7 @@
 
 enum {
   SIMPLE_GROUPS = 256 / LANES, /* vectors of channels in a task: the wider, the fewer pieces the rows are read in */
-  SIMPLE_ROWS = 4,             /* positions whose terms are summed before they are added to the running sums */
+  SIMPLE_ROWS = BATCH,         /* positions whose terms are summed before they are added to the running sums */
   SIMPLE_AHEAD = 8             /* rows between what is read and what is fetched */
 };
 
@@ -37,13 +37,15 @@ VEC void simple_raise(simple_state *s, vec k, vec *part_num, vec *part_den) {
   s->key = key;
 }
 
-/* Adds one source. A key of -Inf removes it, whatever V holds. */
-VEC void simple_term(simple_state *s, vec k, vec v, vec *num, vec *den) {
-  v = (vec)((vec_bits)v & ~(k == vec_of(-INFINITY))) * s->down;
-  vec a = vec_exp(k - s->key);
-  s->top = vec_max(vec_magnitude(v), s->top);
-  *num = vec_madd(a, v, *num);
-  *den += a;
+/* The terms of n sources of one vector. A key of -Inf removes a source, whatever V holds. */
+VEC void simple_terms(simple_state *s, const vec *k, const vec *v, vec *num, vec *den, const int n) {
+  vec a[SIMPLE_ROWS];
+  EACH(r, n) a[r] = k[r] - s->key;
+  EACH(r, n) num[r] = (vec)((vec_bits)v[r] & ~(k[r] == vec_of(-INFINITY))) * s->down;
+  EACH(r, n) s->top = vec_max(vec_magnitude(num[r]), s->top);
+  vec_exps(a, n);
+  EACH(r, n) num[r] *= a[r];
+  EACH(r, n) den[r] = a[r];
 }
 
 /* Asks for a piece of the row that comes later: Q is read in this sweep when causal. */
@@ -53,71 +55,93 @@ VEC void simple_fetch(const aft_call *call, size_t at, int causal) {
   vec_fetch(&call->in[2], at);
 }
 
-/* num/den of the first `rows` of SIMPLE_ROWS sources from s0 on, of one vector; Y when causal. */
-VEC void simple_rows(simple_strip *p, size_t g, size_t s0, size_t rows, int causal) {
+/* Sources s0..s0+n-1 of one vector, n <= SIMPLE_ROWS, and Y when causal. */
+VEC void simple_rows(simple_strip *p, size_t g, size_t s0, const int n, int causal) {
   const aft_call *call = p->f->call;
-  size_t n = aft_min(LANES, p->n - g * LANES), at = (p->batch * p->sources + s0) * p->dim + p->first + g * LANES;
+  size_t lanes = aft_min(LANES, p->n - g * LANES), at = (p->batch * p->sources + s0) * p->dim + p->first + g * LANES;
   simple_state s = p->state[g];
-  vec k[SIMPLE_ROWS], num = vec_of(0), den = vec_of(0), largest = vec_of(-INFINITY);
+  vec k[SIMPLE_ROWS], v[SIMPLE_ROWS], num[SIMPLE_ROWS], den[SIMPLE_ROWS], up[SIMPLE_ROWS], largest = vec_of(-INFINITY);
   if (g * LANES % (AFT_LINE / sizeof(float)) == 0) {
-    for (size_t r = 0; r < rows; r++) simple_fetch(call, at + (r + SIMPLE_AHEAD) * p->dim, causal);
+    EACH(r, n) simple_fetch(call, at + ((size_t)r + SIMPLE_AHEAD) * p->dim, causal);
   }
-#pragma GCC unroll 4
-  for (size_t r = 0; r < rows; r++) {
-    k[r] = vec_read(&call->in[1], at + r * p->dim, n);
-    largest = vec_max(k[r], largest);
-  }
+  EACH(r, n) k[r] = vec_read(&call->in[1], at + (size_t)r * p->dim, lanes);
+  EACH(r, n) v[r] = vec_read(&call->in[2], at + (size_t)r * p->dim, lanes);
+  EACH(r, n) largest = vec_max(k[r], largest);
+  EACH(r, n) up[r] = s.up;
   if (__builtin_expect(vec_any(largest > s.key + vec_of(AFT_RAISE)), 0)) {
-    for (size_t r = 0; r < rows; r++) {
-      simple_raise(&s, k[r], &num, &den);
-      simple_term(&s, k[r], vec_read(&call->in[2], at + r * p->dim, n), &num, &den);
-      if (causal) {
-        vec_finish(call, p->f->out, at + r * p->dim, s.num + num, vec_max(vec_of(0x1p-126f), s.den + den), s.up, n);
-      }
+    vec part_num = vec_of(0), part_den = vec_of(0);
+    for (int r = 0; r < n; r++) {
+      simple_raise(&s, k[r], &part_num, &part_den);
+      simple_terms(&s, k + r, v + r, num + r, den + r, 1);
+      part_num += num[r];
+      part_den += den[r];
+      num[r] = s.num + part_num;
+      den[r] = vec_max(vec_of(0x1p-126f), s.den + part_den);
     }
+    vec_add(&s.num, &s.num_lost, part_num);
+    vec_add(&s.den, &s.den_lost, part_den);
   } else {
-#pragma GCC unroll 4
-    for (size_t r = 0; r < rows; r++) {
-      simple_term(&s, k[r], vec_read(&call->in[2], at + r * p->dim, n), &num, &den);
-      if (causal) {
-        vec_finish(call, p->f->out, at + r * p->dim, s.num + num, vec_max(vec_of(0x1p-126f), s.den + den), s.up, n);
-      }
+    simple_terms(&s, k, v, num, den, n);
+    for (int r = 1; r < n; r++) {
+      num[r] += num[r - 1];
+      den[r] += den[r - 1];
     }
+    vec part_num = num[n - 1], part_den = den[n - 1];
+    EACH(r, n) num[r] += s.num;
+    EACH(r, n) den[r] = vec_max(vec_of(0x1p-126f), s.den + den[r]);
+    vec_add(&s.num, &s.num_lost, part_num);
+    vec_add(&s.den, &s.den_lost, part_den);
   }
-  vec_add(&s.num, &s.num_lost, num);
-  vec_add(&s.den, &s.den_lost, den);
+  if (causal) vec_finish_some(call, p->f->out, at, p->dim, num, den, up, lanes, n);
   p->state[g] = s;
 }
 
+/* The sources in one sweep. */
+VEC void simple_sources(simple_strip *p, size_t groups, int causal) {
+  size_t s = 0;
+  for (; s + SIMPLE_ROWS <= p->sources; s += SIMPLE_ROWS) {
+    for (size_t g = 0; g < groups; g++) simple_rows(p, g, s, SIMPLE_ROWS, causal);
+  }
+  for (; s < p->sources; s++) {
+    for (size_t g = 0; g < groups; g++) simple_rows(p, g, s, 1, causal);
+  }
+}
+
+/* Every position gets the same ratio. */
+static void simple_positions(simple_strip *p, size_t groups) {
+  const aft_call *call = p->f->call;
+  size_t whole = p->n / LANES;
+  vec ratio[SIMPLE_GROUPS], one[SIMPLE_GROUPS], up[SIMPLE_GROUPS], num[SIMPLE_GROUPS];
+  for (size_t g = 0; g < groups; g++) {
+    ratio[g] = p->state[g].num / vec_max(vec_of(0x1p-126f), p->state[g].den);
+    one[g] = vec_of(1);
+    up[g] = p->state[g].up;
+  }
+  for (size_t t = 0; t < p->positions; t++) {
+    size_t at = (p->batch * p->positions + t) * p->dim + p->first;
+    for (size_t i = 0; i < p->n; i += AFT_LINE / sizeof(float)) vec_fetch(&call->in[0], at + SIMPLE_AHEAD * p->dim + i);
+    memcpy(num, ratio, groups * sizeof *num);
+    vec_finish_many(call, p->f->out, at, LANES, num, one, up, LANES, whole);
+    if (whole < groups) {
+      size_t rest = whole * LANES;
+      vec_finish_some(call, p->f->out, at + rest, 0, num + whole, one + whole, up + whole, p->n - rest, 1);
+    }
+  }
+}
+
 static void simple_sweep(simple_strip *p) {
-  size_t groups = aft_div_up(p->n, LANES), s0 = 0;
-  int causal = p->f->call->attrs.causal == 1;
+  size_t groups = aft_div_up(p->n, LANES);
   for (size_t g = 0; g < groups; g++) {
     simple_state *s = &p->state[g];
     s->key = vec_of(-FLT_MAX);
     s->num = s->den = s->num_lost = s->den_lost = s->top = vec_of(0);
   }
-  for (; s0 + SIMPLE_ROWS <= p->sources; s0 += SIMPLE_ROWS) {
-    if (causal) {
-      for (size_t g = 0; g < groups; g++) simple_rows(p, g, s0, SIMPLE_ROWS, 1);
-    } else {
-      for (size_t g = 0; g < groups; g++) simple_rows(p, g, s0, SIMPLE_ROWS, 0);
-    }
+  if (p->f->call->attrs.causal == 1) {
+    simple_sources(p, groups, 1);
+    return;
   }
-  for (size_t g = 0; g < groups; g++) simple_rows(p, g, s0, p->sources - s0, causal);
-  if (causal) return;
-
-  vec ratio[SIMPLE_GROUPS];
-  for (size_t g = 0; g < groups; g++) {
-    ratio[g] = p->state[g].num / vec_max(vec_of(0x1p-126f), p->state[g].den);
-  }
-  for (size_t t = 0; t < p->positions; t++) {
-    size_t at = (p->batch * p->positions + t) * p->dim + p->first;
-    for (size_t g = 0; g < groups; g++) {
-      vec_finish(p->f->call, p->f->out, at + g * LANES, ratio[g], vec_of(1), p->state[g].up,
-                 aft_min(LANES, p->n - g * LANES));
-    }
-  }
+  simple_sources(p, groups, 0);
+  simple_positions(p, groups);
 }
 
 /* Whether some channels need another sweep, with V scaled; marks those that are odd. */

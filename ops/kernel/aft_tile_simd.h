@@ -15,7 +15,7 @@ enum {
   TILE_RUN = 22
 };
 
-#define EACH_ROW(r) _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++)
+#define EACH_ROW(r) EACH(r, ROWS)
 
 /* sums += the product over n sources. */
 static __attribute__((noinline)) void tile_product(float *sums, const float *weights, const float *terms, size_t n) {
