@@ -146,20 +146,28 @@ VEC void grid_scale(float *p, size_t n, vec scale) {
   for (size_t i = 0; i < n; i += LANES) vec_store_aligned(p + i, vec_aligned(p + i) * scale);
 }
 
+/* The terms of source t for `count` vectors of the strip from l on. */
+VEC void grid_terms(grid_strip *p, size_t t, size_t l, const int count) {
+  const grid_simd *job = p->job;
+  grid_lane *lane = p->lane + l;
+  vec a[BATCH], v[BATCH];
+  EACH(j, count) a[j] = grid_key(job, p->batch, t, p->first + l + (size_t)j);
+  EACH(j, count) v[j] = grid_value(job, p->batch, t, p->first + l + (size_t)j);
+  EACH(j, count) v[j] = (vec)((vec_bits)v[j] & ~(a[j] == vec_of(-INFINITY))) * lane[j].down;
+  EACH(j, count) vec_store_aligned(lane[j].keys + t * LANES, vec_of(0.5f) * a[j]);
+  EACH(j, count) lane[j].top = vec_max(vec_magnitude(v[j]), lane[j].top);
+  EACH(j, count) a[j] -= lane[j].key;
+  vec_exps(a, count);
+  EACH(j, count) vec_store_aligned(lane[j].terms + t * TERM, a[j] * v[j]);
+  EACH(j, count) vec_store_aligned(lane[j].terms + t * TERM + LANES, a[j]);
+}
+
 /* The terms of grid row y. */
 static void grid_row_terms(grid_strip *p, size_t y) {
-  const grid_simd *job = p->job;
-  for (size_t t = y * job->w.cols; t < (y + 1) * job->w.cols; t++) {
-    for (size_t i = 0; i < p->n; i++) {
-      grid_lane *lane = &p->lane[i];
-      vec k = grid_key(job, p->batch, t, p->first + i), v = grid_value(job, p->batch, t, p->first + i);
-      v = (vec)((vec_bits)v & ~(k == vec_of(-INFINITY))) * lane->down;
-      vec a = vec_exp(k - lane->key);
-      vec_store_aligned(lane->keys + t * LANES, vec_of(0.5f) * k);
-      lane->top = vec_max(vec_magnitude(v), lane->top);
-      vec_store_aligned(lane->terms + t * TERM, a * v);
-      vec_store_aligned(lane->terms + t * TERM + LANES, a);
-    }
+  for (size_t t = y * p->job->w.cols; t < (y + 1) * p->job->w.cols; t++) {
+    size_t l = 0;
+    for (; l + BATCH <= p->n; l += BATCH) grid_terms(p, t, l, BATCH);
+    for (; l < p->n; l++) grid_terms(p, t, l, 1);
   }
 }
 
@@ -303,20 +311,34 @@ static __attribute__((noinline)) void grid_exact(const grid_at *at, vec *num, ve
 
 /* ---- positions ----------------------------------------------------------------------------------------------------- */
 
-VEC void grid_finish(const grid_at *at, vec num, vec den) {
-  const grid_strip *p = at->p;
+/* Positions (y,x).. of a tile whose sums cannot all be trusted: replaces those that cannot. */
+static __attribute__((noinline)) void grid_repair(const grid_strip *p, size_t l, size_t y, size_t x, size_t n, vec *num,
+                                                  vec *den) {
+  for (size_t j = 0; j < n; j++) {
+    vec_bits bad = ~(den[j] >= vec_of(p->job->tiny));
+    if (!vec_any(bad)) continue;
+    vec exact_num, exact_den;
+    grid_at at = {p, l, y, x + j};
+    grid_exact(&at, &exact_num, &exact_den);
+    num[j] = vec_pick(bad, exact_num, num[j]);
+    den[j] = vec_pick(bad, exact_den, den[j]);
+  }
+}
+
+/* Y of n positions of a tile from their finished sums. */
+VEC void grid_finish(const grid_strip *p, size_t l, size_t y, size_t x, size_t n, const float *sums) {
   const grid_simd *job = p->job;
   const aft_fast *f = job->f;
-  const grid_lane *lane = &p->lane[at->i];
-  size_t t = at->y * job->w.cols + at->x, g = p->first + at->i, n = grid_lanes(job, g);
-  vec_bits bad = ~(den >= vec_of(job->tiny));
-  if (__builtin_expect(vec_any(bad), 0)) {
-    vec exact_num, exact_den;
-    grid_exact(at, &exact_num, &exact_den);
-    num = vec_pick(bad, exact_num, num);
-    den = vec_pick(bad, exact_den, den);
+  size_t g = p->first + l, i = (p->batch * job->t + y * job->w.cols + x) * job->d + g * LANES;
+  vec num[ROWS], den[ROWS], up[ROWS], least = vec_of(FLT_MAX);
+  for (size_t j = 0; j < n; j++) {
+    num[j] = vec_aligned(sums + j * TERM);
+    den[j] = vec_aligned(sums + j * TERM + LANES);
+    up[j] = p->lane[l].up;
+    least = vec_pick(den[j] >= least, least, den[j]); /* NaN is least */
   }
-  vec_finish_some(f->call, f->out, (p->batch * job->t + t) * job->d + g * LANES, 0, &num, &den, &lane->up, n, 1);
+  if (__builtin_expect(vec_any(~(least >= vec_of(job->tiny))), 0)) grid_repair(p, l, y, x, n, num, den);
+  vec_finish_many(f->call, f->out, i, job->d, num, den, up, grid_lanes(job, g), n);
 }
 
 /* sums += the product of `rows` x `cols` sources with the weights of n positions, whose own stand one offset apart. */
@@ -411,10 +433,7 @@ static void grid_tile_out(const grid_strip *p, size_t l, size_t y, size_t i) {
     vec_store_aligned(sums + j * TERM + LANES, lane->rest * den);
   }
   grid_windows(job, lane, y, i, y0, y1, sums);
-  for (size_t j = 0; j < grid_tile(job, i + 1) - x0; j++) {
-    grid_at at = {p, l, y, x0 + j};
-    grid_finish(&at, vec_aligned(sums + j * TERM), vec_aligned(sums + j * TERM + LANES));
-  }
+  grid_finish(p, l, y, x0, grid_tile(job, i + 1) - x0, sums);
 }
 
 static void grid_row_out(const grid_strip *p, size_t l, size_t y) {

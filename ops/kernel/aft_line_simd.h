@@ -198,23 +198,43 @@ static void line_largest(const line_strip *p, size_t lo, size_t hi, vec *largest
   }
 }
 
-/* Calls use(g, aV, a) for every vector of source s, as code. */
-#define LINE_TERMS(p, s, use)                                                                                          \
-  do {                                                                                                                 \
-    vec a_ = vec_of(0);                                                                                                \
-    line_fetch(p, s, 1);                                                                                               \
-    for (size_t g = 0; g < (p)->n; g++) {                                                                              \
-      line_state *state_ = &(p)->state[g];                                                                             \
-      int fresh_;                                                                                                      \
-      vec k_ = line_key(p, s, g, &fresh_);                                                                \
-      if (fresh_) a_ = vec_exp(k_ - state_->key);                                                                      \
-      vec v_ = vec_read(&(p)->job->f->call->in[2], ((p)->batch * (p)->job->t + (s)) * (p)->job->d + ((p)->first + g) * LANES, \
-                        line_lanes((p)->job, (p)->first + g));                                                         \
-      v_ = (vec)((vec_bits)v_ & ~(k_ == vec_of(-INFINITY))) * state_->down;                                            \
-      state_->top = vec_max(vec_magnitude(v_), state_->top);                                                           \
-      use(g, a_ * v_, a_);                                                                                             \
-    }                                                                                                                  \
-  } while (0)
+/* aV and a of source s for `count` vectors of the strip from g on. Vectors of one head have one a: `last` is that of the
+ * vector before g. */
+VEC void line_terms(line_strip *p, size_t s, size_t g, vec *last, vec *v, vec *a, const int count) {
+  const line_simd *job = p->job;
+  size_t row = (p->batch * job->t + s) * job->d + (p->first + g) * LANES;
+  vec k[BATCH];
+  int fresh[BATCH];
+  EACH(j, count) k[j] = line_key(p, s, g + (size_t)j, &fresh[j]);
+  EACH(j, count) v[j] = vec_read(&job->f->call->in[2], row + (size_t)j * LANES, line_lanes(job, p->first + g + (size_t)j));
+  EACH(j, count) v[j] = (vec)((vec_bits)v[j] & ~(k[j] == vec_of(-INFINITY))) * p->state[g + (size_t)j].down;
+  EACH(j, count) p->state[g + (size_t)j].top = vec_max(vec_magnitude(v[j]), p->state[g + (size_t)j].top);
+  EACH(j, count) a[j] = k[j] - p->state[g + (size_t)j].key;
+  if (job->w.w_head == 0) {
+    vec_exps(a, count);
+  } else {
+    for (int j = 0; j < count; j++) {
+      if (fresh[j]) *last = vec_exp(a[j]);
+      a[j] = *last;
+    }
+  }
+  EACH(j, count) v[j] *= a[j];
+}
+
+VEC void line_sum_terms(line_strip *p, size_t s, size_t g, vec *last, vec *num, vec *den, const int count) {
+  vec v[BATCH], a[BATCH];
+  line_terms(p, s, g, last, v, a, count);
+  EACH(j, count) num[j] += v[j];
+  EACH(j, count) den[j] += a[j];
+}
+
+/* Keeps the terms of source s, for vector g + j from `at` + j * step on. */
+VEC void line_keep_terms(line_strip *p, size_t s, size_t g, vec *last, float *at, size_t step, const int count) {
+  vec v[BATCH], a[BATCH];
+  line_terms(p, s, g, last, v, a, count);
+  EACH(j, count) vec_store_aligned(at + (size_t)j * step, v[j]);
+  EACH(j, count) vec_store_aligned(at + (size_t)j * step + LANES, a[j]);
+}
 
 /* Sums after the windows of every chunk, last chunk first. */
 static void line_suffixes(line_strip *p) {
@@ -227,9 +247,11 @@ static void line_suffixes(line_strip *p) {
     size_t lo = aft_min(job->t, (c + 1) * LINE_CHUNK + job->right);
     for (size_t g = 0; g < p->n; g++) num[g] = den[g] = vec_of(0);
     for (size_t s = lo; s < done; s++) {
-#define LINE_SUM(g, av, a) num[g] += av, den[g] += a
-      LINE_TERMS(p, s, LINE_SUM);
-#undef LINE_SUM
+      size_t g = 0;
+      vec last = vec_of(0);
+      line_fetch(p, s, 1);
+      for (; g + BATCH <= p->n; g += BATCH) line_sum_terms(p, s, g, &last, num + g, den + g, BATCH);
+      for (; g < p->n; g++) line_sum_terms(p, s, g, &last, num + g, den + g, 1);
     }
     for (size_t g = 0; g < p->n; g++) {
       float *suffix = p->suffix + (c * p->n + g) * TERM;
@@ -283,11 +305,11 @@ static void line_fill(line_strip *p, size_t c0) {
   }
   for (size_t s = p->filled; s < end; s++) {
     float *at = p->terms + (s + job->w.left - c0) * TERM;
-#define LINE_KEEP(g, av, a)                                     \
-  vec_store_aligned(at + (g)*job->cap * TERM, av),              \
-      vec_store_aligned(at + (g)*job->cap * TERM + LANES, a)
-    LINE_TERMS(p, s, LINE_KEEP);
-#undef LINE_KEEP
+    size_t g = 0, step = job->cap * TERM;
+    vec last = vec_of(0);
+    line_fetch(p, s, 1);
+    for (; g + BATCH <= p->n; g += BATCH) line_keep_terms(p, s, g, &last, at + g * step, step, BATCH);
+    for (; g < p->n; g++) line_keep_terms(p, s, g, &last, at + g * step, step, 1);
   }
   p->filled = end;
 }
@@ -389,23 +411,48 @@ static __attribute__((noinline)) void line_exact(const line_at *at, size_t c0, f
 
 /* ---- positions ----------------------------------------------------------------------------------------------------- */
 
-VEC void line_finish(const line_at *at, size_t c0, float shift, vec num, vec den) {
-  const line_strip *p = at->p;
+/* Positions t.. of a tile whose sums cannot all be trusted: replaces those that cannot. Marks positions whose Y is done. */
+static __attribute__((noinline)) void line_repair(line_strip *p, size_t g, size_t c0, size_t t, size_t rows,
+                                                  const float *shifts, vec *num, vec *den, unsigned char *done) {
+  const line_simd *job = p->job;
+  for (size_t r = 0; r < rows; r++) {
+    vec_bits bad = ~(den[r] >= vec_of(job->tiny));
+    done[r] = vec_any(bad) && isnan(shifts[r]);
+    if (done[r]) {
+      for (size_t l = 0; l < line_lanes(job, p->first + g); l++) {
+        aft_window_exact(&job->w, p->batch, t + r, (p->first + g) * LANES + l);
+      }
+    }
+    if (!vec_any(bad) || done[r]) continue;
+    vec exact_num, exact_den;
+    line_at at = {p, g, t + r};
+    line_exact(&at, c0, shifts[r], &exact_num, &exact_den);
+    num[r] = vec_pick(bad, exact_num, num[r]);
+    den[r] = vec_pick(bad, exact_den, den[r]);
+  }
+}
+
+/* Y of `rows` positions of a tile from their finished sums. */
+VEC void line_finish(line_strip *p, size_t g, size_t c0, size_t t, size_t rows, const float *shifts, const float *sums) {
   const line_simd *job = p->job;
   const aft_fast *f = job->f;
-  size_t g = p->first + at->g, n = line_lanes(job, g);
-  vec_bits bad = ~(den >= vec_of(job->tiny));
-  if (__builtin_expect(vec_any(bad), 0)) {
-    if (isnan(shift)) {
-      for (size_t l = 0; l < n; l++) aft_window_exact(&job->w, p->batch, at->t, g * LANES + l);
-      return;
-    }
-    vec exact_num, exact_den;
-    line_exact(at, c0, shift, &exact_num, &exact_den);
-    num = vec_pick(bad, exact_num, num);
-    den = vec_pick(bad, exact_den, den);
+  size_t i = (p->batch * job->t + t) * job->d + (p->first + g) * LANES, lanes = line_lanes(job, p->first + g);
+  vec num[ROWS], den[ROWS], up[ROWS], least = vec_of(FLT_MAX);
+  for (size_t r = 0; r < rows; r++) {
+    num[r] = vec_aligned(sums + r * TERM);
+    den[r] = vec_aligned(sums + r * TERM + LANES);
+    up[r] = p->state[g].up;
+    least = vec_pick(den[r] >= least, least, den[r]); /* NaN is least */
   }
-  vec_finish_some(f->call, f->out, (p->batch * job->t + at->t) * job->d + g * LANES, 0, &num, &den, &p->state[at->g].up, n, 1);
+  if (__builtin_expect(vec_any(~(least >= vec_of(job->tiny))), 0)) {
+    unsigned char done[ROWS];
+    line_repair(p, g, c0, t, rows, shifts, num, den, done);
+    for (size_t r = 0; r < rows; r++) {
+      if (!done[r]) vec_finish_some(f->call, f->out, i + r * job->d, 0, num + r, den + r, up + r, lanes, 1);
+    }
+    return;
+  }
+  vec_finish_many(f->call, f->out, i, job->d, num, den, up, lanes, rows);
 }
 
 /* Adds the terms of `rows` sources to the running sums. */
@@ -453,10 +500,8 @@ static void line_tiles(line_strip *p, size_t g, size_t c0) {
       vec_store_aligned(sums + r * TERM + LANES, vec_of(rest[r]) * den);
     }
     tile_product(sums, weights, terms + i * ROWS * TERM, job->length);
-    for (size_t r = 0; r < ROWS && c0 + i * ROWS + r < job->t; r++) {
-      line_at at = {p, g, c0 + i * ROWS + r};
-      line_finish(&at, c0, rest[ROWS + r], vec_aligned(sums + r * TERM), vec_aligned(sums + r * TERM + LANES));
-    }
+    size_t t = c0 + i * ROWS;
+    line_finish(p, g, c0, t, aft_min(ROWS, job->t - t), rest + ROWS, sums);
     line_leave(s, terms + i * ROWS * TERM, ROWS);
   }
 }

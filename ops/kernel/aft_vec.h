@@ -183,12 +183,8 @@ VEC void vec_write(void *out, int32_t dtype, size_t i, vec x, size_t n) {
 }
 
 /* How many vectors are worked on at a time where there are many: a function of one is a chain of operations that each wait
- * for the one before, and other chains fill the gaps. As many as registers hold. */
-#if defined AFT_AVX2
-enum { BATCH = 3 };
-#else
+ * for the one before, and other chains fill the gaps. Four keep within the registers. */
 enum { BATCH = 4 };
-#endif
 
 #define EACH(j, n) _Pragma("GCC unroll 12") for (int j = 0; j < (n); j++)
 
