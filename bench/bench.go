@@ -236,8 +236,8 @@ func (l *lab) others(kernelOut *tensor.Tensor) error {
 	if !ok || l.c.T > 8192 { // heads of T x T
 		return nil
 	}
-	feed["k"] = feed["v"] // as many channels
-	_, err = l.add(Row{Engine: MHA, DType: tensor.Float32.String()}, model, feed, "y")
+	same := map[string]*tensor.Tensor{"q": feed["q"], "k": feed["v"], "v": feed["v"]} // its K has as many channels as Q
+	_, err = l.add(Row{Engine: MHA, DType: tensor.Float32.String()}, model, same, "y")
 	return err
 }
 
