@@ -30,10 +30,15 @@ static int run_double(const aft_call *call, void *out, const aft_host *host, con
   return aft_window_run(aft_conv1d_window(call, out), host, which);
 }
 
+/* Narrower vectors serve smaller heads: the widest whose channels share a head. */
 int aft_conv1d_run(const aft_call *call, void *out, const aft_host *host) {
-  const aft_simd *simd = aft_simd_for(host);
-  if (!simd->conv1d_fits(call)) return run_double(call, out, host, NULL);
-  return aft_run_simd(call, out, host, simd->conv1d, run_double);
+  const aft_simd *all[AFT_SIMD_MOST], *wanted = aft_simd_for(host);
+  size_t n = aft_simd_list(all);
+  while (n > 0 && all[n - 1] != wanted) n--;
+  for (; n > 0; n--) {
+    if (all[n - 1]->conv1d_fits(call)) return aft_run_simd(call, out, host, all[n - 1]->conv1d, run_double);
+  }
+  return aft_run_simd(call, out, host, wanted->conv1d_each, run_double);
 }
 
 int aft_conv1d_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed) {

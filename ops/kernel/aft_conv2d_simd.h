@@ -1,4 +1,5 @@
-/* AFTConv2D a vector of channels at a time; every lane has weights of its own.
+/* AFTConv2D a vector of channels at a time, and AFTConv1D where its channels have different heads: every lane has weights of
+ * its own.
  *
  * A tile is up to ROWS neighbouring positions of a grid row. In every row of their windows, the columns from the first
  * one's window to the end of the last one's are weighed for all of them: exp(bias) inside a position's own window, exp(0)
@@ -8,227 +9,7 @@
  * Not causal, the key is the largest of all. Causal, it is raised row by row: a position that cannot see its row's largest
  * key may be left with sums too small to trust, and is computed from the sum of the rows above its window, as it was
  * before the raise, and the logits of the rows since: O((top+1) * columns). */
-#include "aft_exact_simd.h"
-#include "aft_tile_simd.h"
-#include "aft_window.h"
-
-enum {
-  GRID_GROUPS = 64 / LANES, /* vectors of channels in a task */
-  GRID_BATCH = 4,           /* batch entries in a task, for which the weights are made once */
-  GRID_RUN = 2 * TILE_RUN   /* terms that are summed in registers */
-};
-
-typedef struct {
-  const aft_fast *f;
-  aft_window w;
-  size_t t, d, batches, groups, strips, heads;
-  size_t tiles;   /* of a grid row */
-  size_t offsets; /* columns of a window's row with those of its neighbours in a tile */
-  int causal;
-  float tiny;
-} grid_simd;
-
-/* One vector of channels. */
-typedef struct {
-  vec key, num_lost, den_lost, top, down, up, rest, shift;
-  vec before;    /* the key that `above` had before the last raise */
-  int odd;       /* a bias is NaN or +Inf */
-  float *weights; /* (kernel rows, offsets, LANES) */
-  float *biases;  /* (kernel rows, kernel columns, LANES) half of W */
-  float *keys;    /* (t, LANES) half of K, for the exact path */
-  float *terms;   /* (t, TERM) */
-  float *begin;   /* (rows, tiles, TERM) sums of a row before the columns of a tile */
-  float *end;     /* (rows, tiles, TERM) and after them */
-  float *row;     /* (rows, TERM) */
-  float *above;   /* (rows+1, TERM) sums of all rows before, the last one of all */
-  float *below;   /* (rows+1, TERM) sums of all rows from here on; not when causal */
-  float *saved;   /* (TERM) above the window, before the raise */
-} grid_lane;
-
-typedef struct {
-  const grid_simd *job;
-  size_t batch, first, n; /* vectors first..first+n-1 */
-  grid_lane lane[GRID_GROUPS];
-} grid_strip;
-
-static size_t grid_lanes(const grid_simd *job, size_t g) { return aft_min(LANES, job->d - g * LANES); }
-
-static size_t grid_head(const grid_simd *job, size_t d) { return d / (job->d / job->heads); }
-
-/* The first column of tile i, and of the columns that its windows reach; as even as they can be. */
-static size_t grid_tile(const grid_simd *job, size_t i) { return job->w.cols * i / job->tiles; }
-
-static size_t grid_from(const grid_simd *job, size_t i) {
-  size_t x = grid_tile(job, i);
-  return x > job->w.left ? x - job->w.left : 0;
-}
-
-static size_t grid_to(const grid_simd *job, size_t i) {
-  return aft_min(job->w.cols, grid_tile(job, i + 1) - 1 + (job->w.kernel_cols - job->w.left));
-}
-
-/* K of source s: of every channel's own head. */
-VEC vec grid_key(const grid_simd *job, size_t batch, size_t s, size_t g) {
-  const aft_tensor *k = &job->f->call->in[1];
-  size_t row = (batch * job->t + s) * job->heads, n = grid_lanes(job, g);
-  if (job->heads == job->d) return vec_read(k, row + g * LANES, n);
-  vec x = {0};
-  for (size_t l = 0; l < n; l++) {
-    size_t d = g * LANES + l;
-    x[l] = l > 0 && d % (job->d / job->heads) != 0 ? x[l - 1] : vec_read_one(k, row + grid_head(job, d))[0];
-  }
-  return x;
-}
-
-VEC vec grid_value(const grid_simd *job, size_t batch, size_t s, size_t g) {
-  return vec_read(&job->f->call->in[2], (batch * job->t + s) * job->d + g * LANES, grid_lanes(job, g));
-}
-
-/* ---- weights ------------------------------------------------------------------------------------------------------- */
-
-/* The bias of tap (a,b) for every lane of vector g. */
-static vec grid_bias(const grid_simd *job, size_t g, size_t a, size_t b) {
-  vec x = {0};
-  for (size_t l = 0; l < grid_lanes(job, g); l++) {
-    size_t d = g * LANES + l, i = job->w.w_first + grid_head(job, d) * job->w.w_head + a * job->w.w_tap_row + b;
-    x[l] = l > 0 && d % (job->d / job->heads) != 0 ? x[l - 1] : vec_read_one(&job->f->call->in[3], i)[0];
-  }
-  return x;
-}
-
-/* How many taps of row a may be used: when causal none after the position. */
-static size_t grid_taps(const grid_simd *job, size_t a) {
-  return job->causal && a == job->w.top ? job->w.left + 1 : job->w.kernel_cols;
-}
-
-/* Offset i of a row stands for the source i - (ROWS-1) - left columns from the position. */
-static void grid_pack(const grid_simd *job, size_t g, grid_lane *lane) {
-  const aft_window *w = &job->w;
-  vec_bits odd = {0};
-  lane->shift = vec_of(0); /* the 0 outside counts */
-  for (size_t a = 0; a < w->kernel_rows; a++) {
-    for (size_t b = 0; b < grid_taps(job, a); b++) {
-      vec x = grid_bias(job, g, a, b);
-      odd |= ~(x <= vec_of(FLT_MAX));
-      lane->shift = vec_max(x, lane->shift);
-      vec_store_aligned(lane->biases + (a * w->kernel_cols + b) * LANES, vec_of(0.5f) * x);
-      vec_store_aligned(lane->weights + (a * job->offsets + b + ROWS - 1) * LANES, x);
-    }
-  }
-  lane->odd = vec_any(odd);
-  lane->shift = vec_pick(odd, vec_of(0), lane->shift);
-  lane->rest = (vec)((vec_bits)vec_exp(-lane->shift) & ~odd);
-  for (size_t a = 0; a < w->kernel_rows; a++) {
-    size_t taps = grid_taps(job, a);
-    vec after = taps == w->kernel_cols && !(job->causal && a == w->top) ? lane->rest : vec_of(0);
-    for (size_t i = 0; i < job->offsets; i++) {
-      float *to = lane->weights + (a * job->offsets + i) * LANES;
-      vec x = i + 1 < ROWS ? lane->rest : after;
-      if (i + 1 >= ROWS && i + 1 - ROWS < taps) x = (vec)((vec_bits)vec_exp(vec_aligned(to) - lane->shift) & ~odd);
-      vec_store_aligned(to, x);
-    }
-  }
-}
-
-/* ---- terms and their sums ------------------------------------------------------------------------------------------ */
-
-VEC void grid_add(vec sum[2], vec lost[2], const float *term) {
-  vec_add(&sum[0], &lost[0], vec_aligned(term));
-  vec_add(&sum[1], &lost[1], vec_aligned(term + LANES));
-}
-
-VEC void grid_store(float *to, const vec sum[2]) {
-  vec_store_aligned(to, sum[0]);
-  vec_store_aligned(to + LANES, sum[1]);
-}
-
-VEC void grid_scale(float *p, size_t n, vec scale) {
-  for (size_t i = 0; i < n; i += LANES) vec_store_aligned(p + i, vec_aligned(p + i) * scale);
-}
-
-/* The terms of source t for `count` vectors of the strip from l on. */
-VEC void grid_terms(grid_strip *p, size_t t, size_t l, const int count) {
-  const grid_simd *job = p->job;
-  grid_lane *lane = p->lane + l;
-  vec a[BATCH], v[BATCH];
-  EACH(j, count) a[j] = grid_key(job, p->batch, t, p->first + l + (size_t)j);
-  EACH(j, count) v[j] = grid_value(job, p->batch, t, p->first + l + (size_t)j);
-  EACH(j, count) v[j] = (vec)((vec_bits)v[j] & ~(a[j] == vec_of(-INFINITY))) * lane[j].down;
-  EACH(j, count) vec_store_aligned(lane[j].keys + t * LANES, vec_of(0.5f) * a[j]);
-  EACH(j, count) lane[j].top = vec_max(vec_magnitude(v[j]), lane[j].top);
-  EACH(j, count) a[j] -= lane[j].key;
-  vec_exps(a, count);
-  EACH(j, count) vec_store_aligned(lane[j].terms + t * TERM, a[j] * v[j]);
-  EACH(j, count) vec_store_aligned(lane[j].terms + t * TERM + LANES, a[j]);
-}
-
-/* The terms of grid row y. */
-static void grid_row_terms(grid_strip *p, size_t y) {
-  for (size_t t = y * p->job->w.cols; t < (y + 1) * p->job->w.cols; t++) {
-    size_t l = 0;
-    for (; l + BATCH <= p->n; l += BATCH) grid_terms(p, t, l, BATCH);
-    for (; l < p->n; l++) grid_terms(p, t, l, 1);
-  }
-}
-
-/* Sums of row y: its beginnings and ends beside every tile, all of it, and all rows up to it. */
-static void grid_row_sums(const grid_simd *job, grid_lane *lane, size_t y) {
-  const float *terms = lane->terms + y * job->w.cols * TERM;
-  vec sum[2] = {vec_of(0), vec_of(0)}, lost[2] = {vec_of(0), vec_of(0)};
-  size_t x = 0;
-  for (size_t i = 0; i < job->tiles; i++) {
-    for (; x < grid_from(job, i); x++) grid_add(sum, lost, terms + x * TERM);
-    grid_store(lane->begin + (y * job->tiles + i) * TERM, sum);
-  }
-  for (; x < job->w.cols; x++) grid_add(sum, lost, terms + x * TERM);
-  grid_store(lane->row + y * TERM, sum);
-  sum[0] = sum[1] = lost[0] = lost[1] = vec_of(0);
-  for (size_t i = job->tiles; i-- > 0;) {
-    for (; x > grid_to(job, i); x--) grid_add(sum, lost, terms + (x - 1) * TERM);
-    grid_store(lane->end + (y * job->tiles + i) * TERM, sum);
-  }
-  vec above[2] = {vec_aligned(lane->above + y * TERM), vec_aligned(lane->above + y * TERM + LANES)};
-  vec above_lost[2] = {lane->num_lost, lane->den_lost};
-  grid_add(above, above_lost, lane->row + y * TERM);
-  lane->num_lost = above_lost[0];
-  lane->den_lost = above_lost[1];
-  grid_store(lane->above + (y + 1) * TERM, above);
-}
-
-static void grid_below(const grid_simd *job, grid_lane *lane) {
-  vec sum[2] = {vec_of(0), vec_of(0)}, lost[2] = {vec_of(0), vec_of(0)};
-  grid_store(lane->below + job->w.rows * TERM, sum);
-  for (size_t y = job->w.rows; y-- > 0;) {
-    grid_add(sum, lost, lane->row + y * TERM);
-    grid_store(lane->below + y * TERM, sum);
-  }
-}
-
-static vec grid_largest(const grid_strip *p, size_t i, size_t from, size_t to) {
-  vec largest = vec_of(-INFINITY);
-  for (size_t t = from; t < to; t++) largest = vec_max(grid_key(p->job, p->batch, t, p->first + i), largest);
-  return largest;
-}
-
-/* Causal: takes all sums to the largest key of row y, where that lies far above. */
-static void grid_raise(grid_strip *p, size_t i, size_t y) {
-  const grid_simd *job = p->job;
-  grid_lane *lane = &p->lane[i];
-  size_t y0 = y > job->w.top ? y - job->w.top : 0;
-  vec largest = grid_largest(p, i, y * job->w.cols, (y + 1) * job->w.cols);
-  vec_bits raise = largest > lane->key + vec_of(AFT_RAISE);
-  lane->before = lane->key;
-  memcpy(lane->saved, lane->above + y0 * TERM, TERM * sizeof(float));
-  if (!vec_any(raise)) return;
-  vec key = vec_pick(raise, largest, lane->key), scale = vec_exp(lane->key - key);
-  grid_scale(lane->terms + y0 * job->w.cols * TERM, (y - y0) * job->w.cols * TERM, scale);
-  grid_scale(lane->begin + y0 * job->tiles * TERM, (y - y0) * job->tiles * TERM, scale);
-  grid_scale(lane->end + y0 * job->tiles * TERM, (y - y0) * job->tiles * TERM, scale);
-  grid_scale(lane->above + y0 * TERM, (y - y0 + 1) * TERM, scale);
-  lane->num_lost *= scale;
-  lane->den_lost *= scale;
-  lane->key = key;
-}
+#include "aft_conv2d_terms_simd.h"
 
 /* ---- exact path ---------------------------------------------------------------------------------------------------- */
 
@@ -521,9 +302,9 @@ static void grid_task(void *arg, size_t i, double *scratch) {
   }
 }
 
-static int simd_conv2d(const aft_fast *f) {
+static int grid_run(const aft_fast *f, aft_window window) {
   const aft_call *call = f->call;
-  grid_simd job = {.f = f, .w = aft_conv2d_window(call, f->out), .causal = call->attrs.causal == 1};
+  grid_simd job = {.f = f, .w = window, .causal = call->attrs.causal == 1};
   aft_window_cut(&job.w);
   job.batches = (size_t)call->in[0].dims[0];
   job.t = (size_t)call->in[0].dims[1];
@@ -538,3 +319,8 @@ static int simd_conv2d(const aft_fast *f) {
   for (size_t l = 0; l < aft_min(GRID_GROUPS, job.groups); l++) at = grid_room(&job, &(grid_lane){.odd = 0}, NULL, at);
   return aft_tasks(f->host, grid_task, &job, aft_div_up(job.batches, GRID_BATCH) * job.strips, aft_doubles(at));
 }
+
+static int simd_conv2d(const aft_fast *f) { return grid_run(f, aft_conv2d_window(f->call, f->out)); }
+
+/* AFTConv1D as a grid of one row: for heads that the kernel of lines does not fit. */
+static int simd_conv1d_each(const aft_fast *f) { return grid_run(f, aft_conv1d_window(f->call, f->out)); }

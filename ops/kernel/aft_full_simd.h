@@ -9,6 +9,7 @@
 
 enum {
   FULL_BLOCK = 132,    /* a multiple of every ROWS: the causal end of a tile lies in one block */
+  FULL_SHORT = 264,    /* sources that are one block, as there are no more: so is this */
   FULL_ROWS = 96,      /* so is this */
   FULL_CHANNELS = 256, /* exp(W) of a task's rows is read once for so many */
   FULL_STRIP = 256,    /* channels of a task that makes terms */
@@ -30,7 +31,8 @@ typedef struct {
 
 typedef struct {
   const aft_fast *f;
-  size_t batches, t, s, d, groups, blocks; /* groups: vectors of channels; blocks: of sources */
+  size_t batches, t, s, d, groups;
+  size_t block, blocks; /* of sources: how long, and how many */
   int causal;
   float tiny;           /* den that is too small to trust */
   float *terms;         /* (batches, groups, s, TERM) */
@@ -138,7 +140,7 @@ VEC void full_terms(full_strip *p, size_t s, size_t g, const int count) {
 static void full_block_terms(full_strip *p, size_t block) {
   const full_simd *job = p->job;
   const aft_tensor *k = &job->f->call->in[1];
-  size_t s0 = block * FULL_BLOCK, end = aft_min(s0 + FULL_BLOCK, job->s);
+  size_t s0 = block * job->block, end = aft_min(s0 + job->block, job->s);
   vec largest[FULL_STRIP / LANES];
   for (size_t g = 0; g < p->n; g++) largest[g] = vec_of(-INFINITY);
   for (size_t s = s0; s < end; s++) {
@@ -235,7 +237,7 @@ static __attribute__((noinline)) void full_exact(const full_lane *at, size_t t, 
   s.num = vec_aligned(prefix);
   s.den = vec_aligned(prefix + LANES);
   s.top = exact_logit(vec_of(0.5f) * at->before, vec_of(0.5f * job->shift[t]));
-  full_exact_sources(at, t, at->block * FULL_BLOCK, end, &s);
+  full_exact_sources(at, t, at->block * job->block, end, &s);
   vec_bits bad = ~(s.den >= vec_of(job->tiny));
   *num = s.num;
   *den = s.den;
@@ -295,7 +297,7 @@ static void full_last(const full_lane *at, size_t tile, vec scale, const float *
   const full_simd *job = at->job;
   _Alignas(64) float prefix[TILE], all[TILE];
   for (size_t i = 0; i < TILE; i += LANES) {
-    vec x = total == NULL ? vec_aligned(sums + i) : vec_aligned(sums + i) + vec_aligned(total + i);
+    vec x = at->block == 0 ? vec_of(0) : total == NULL ? vec_aligned(sums + i) : vec_aligned(sums + i) + vec_aligned(total + i);
     vec_store_aligned(prefix + i, x);
     vec_store_aligned(all + i, x * scale);
   }
@@ -321,18 +323,18 @@ typedef struct {
   size_t batch, first, n, g0, g1;
   float *sums;   /* (vectors, tiles, TILE) */
   float *totals; /* the same where there are more than FULL_RUN blocks, else NULL */
-  float *packed; /* (tiles, FULL_BLOCK, ROWS) of the block, where W is not packed */
+  float *packed; /* (tiles, block, ROWS) of the block, where W is not packed */
 } full_rows;
 
 static const float *full_weights(const full_rows *p, size_t tile, size_t s0) {
   const full_simd *job = p->job;
-  if (job->weights == NULL) return p->packed + (tile - p->first) * FULL_BLOCK * ROWS;
+  if (job->weights == NULL) return p->packed + (tile - p->first) * job->block * ROWS;
   return job->weights + full_tile_at(tile, job->packed_sources, job->causal) + s0 * ROWS;
 }
 
 static void full_add_block(const full_rows *p, full_lane *at, size_t n) {
   const full_simd *job = p->job;
-  size_t s0 = at->block * FULL_BLOCK, column = at->batch * job->groups + at->g;
+  size_t s0 = at->block * job->block, column = at->batch * job->groups + at->g;
   const float *keys = job->keys + (column * job->blocks + at->block) * LANES;
   const float *terms = job->terms + (column * job->s + s0) * TERM;
   at->key = vec_load(keys);
@@ -342,7 +344,7 @@ static void full_add_block(const full_rows *p, full_lane *at, size_t n) {
   vec scale = raised ? vec_exp(at->before - at->key) : vec_of(1);
   for (size_t tile = p->first; tile < p->first + p->n; tile++) {
     size_t end = (tile + 1) * ROWS, some = n;
-    size_t place = ((at->g - p->g0) * p->n + tile - p->first) * TILE;
+    size_t place = job->blocks > 1 ? ((at->g - p->g0) * p->n + tile - p->first) * TILE : 0;
     float *sums = p->sums + place, *total = p->totals == NULL ? NULL : p->totals + place;
     const float *weights = full_weights(p, tile, s0);
     if (job->causal && end <= s0) continue;
@@ -361,7 +363,7 @@ static void full_pack_block(const full_rows *p, size_t s0, size_t n) {
   for (size_t tile = p->first; tile < p->first + p->n; tile++) {
     if (job->causal && (tile + 1) * ROWS <= s0) continue;
     full_pack_tile(&job->f->call->in[3], job->t, tile, s0, n, job->causal, job->shift, job->kind,
-                   p->packed + (tile - p->first) * FULL_BLOCK * ROWS);
+                   p->packed + (tile - p->first) * job->block * ROWS);
   }
 }
 
@@ -375,17 +377,17 @@ static void full_rows_task(void *arg, size_t i, double *scratch) {
   p.g1 = aft_min(p.g0 + vectors, job->groups);
   p.first = full_tiles_before(job, rows);
   p.n = full_tiles_before(job, rows + 1) - p.first;
-  size_t sums = (p.g1 - p.g0) * p.n * TILE;
+  size_t sums = job->blocks > 1 ? (p.g1 - p.g0) * p.n * TILE : 0; /* what is left of one block needs no memory */
   p.sums = aft_line(scratch);
   p.totals = job->blocks > FULL_RUN ? p.sums + sums : NULL;
   p.packed = p.sums + (job->blocks > FULL_RUN ? 2 : 1) * sums;
-  memset(p.sums, 0, (size_t)(p.packed - p.sums) * sizeof(float));
+  if (job->blocks > 1) memset(p.sums, 0, (size_t)(p.packed - p.sums) * sizeof(float));
   size_t end = job->causal ? aft_min(job->s, (p.first + p.n) * ROWS) : job->s;
-  for (size_t s0 = 0; s0 < end; s0 += FULL_BLOCK) {
-    size_t n = aft_min(FULL_BLOCK, job->s - s0);
+  for (size_t s0 = 0; s0 < end; s0 += job->block) {
+    size_t n = aft_min(job->block, job->s - s0);
     if (job->weights == NULL) full_pack_block(&p, s0, n);
     for (size_t g = p.g0; g < p.g1; g++) {
-      full_lane at = {.job = job, .batch = p.batch, .g = g, .block = s0 / FULL_BLOCK};
+      full_lane at = {.job = job, .batch = p.batch, .g = g, .block = s0 / job->block};
       full_add_block(&p, &at, n);
     }
   }
@@ -430,7 +432,7 @@ static int full_run(full_simd *job, float *shift, unsigned char *kind) {
   if (rc != AFT_OK) return rc;
   size_t tiles = aft_div_up(job->t, ROWS), most = aft_div_up(tiles, job->row_blocks);
   size_t floats = aft_min(FULL_CHANNELS / LANES, job->groups) * most * TILE * (job->blocks > FULL_RUN ? 2 : 1);
-  if (job->weights == NULL) floats += most * FULL_BLOCK * ROWS;
+  if (job->weights == NULL) floats += most * job->block * ROWS;
   return aft_tasks(f->host, full_rows_task, job, job->batches * job->row_blocks * job->strips, aft_doubles(floats));
 }
 
@@ -441,7 +443,8 @@ static int simd_full(const aft_fast *f) {
   job.s = (size_t)call->in[1].dims[1];
   job.d = (size_t)call->in[0].dims[2];
   job.groups = aft_div_up(job.d, LANES);
-  job.blocks = aft_div_up(job.s, FULL_BLOCK);
+  job.block = job.s <= FULL_SHORT ? FULL_SHORT : FULL_BLOCK;
+  job.blocks = aft_div_up(job.s, job.block);
   job.tiny = (float)job.s * AFT_DEN_TINY;
   job.row_blocks = aft_div_up(job.t, FULL_ROWS);
   job.strips = aft_div_up(job.groups, FULL_CHANNELS / LANES);

@@ -7,10 +7,7 @@ extern const aft_simd aft_simd_avx2, aft_simd_avx512;
 extern const aft_simd aft_simd_neon;
 #endif
 
-enum { MOST = 3 };
-
-/* Those that this machine runs; returns how many. */
-static size_t list(const aft_simd *all[MOST]) {
+size_t aft_simd_list(const aft_simd *all[AFT_SIMD_MOST]) {
   size_t n = 0;
   all[n++] = &aft_simd_portable;
 #if defined __x86_64__ && defined __GNUC__
@@ -26,13 +23,13 @@ static size_t list(const aft_simd *all[MOST]) {
 }
 
 const char *aft_instructions(size_t i) {
-  const aft_simd *all[MOST];
-  return i < list(all) ? all[i]->name : NULL;
+  const aft_simd *all[AFT_SIMD_MOST];
+  return i < aft_simd_list(all) ? all[i]->name : NULL;
 }
 
 const aft_simd *aft_simd_for(const aft_host *host) {
-  const aft_simd *all[MOST];
-  size_t n = list(all);
+  const aft_simd *all[AFT_SIMD_MOST];
+  size_t n = aft_simd_list(all);
   return all[host->instructions > 0 ? aft_min(host->instructions, n) - 1 : n - 1];
 }
 

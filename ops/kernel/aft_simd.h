@@ -52,11 +52,11 @@ struct aft_simd {
   int (*full)(const aft_fast *f);
   int (*local)(const aft_fast *f);
   int (*conv1d)(const aft_fast *f); /* where the channels of a vector share a head: conv1d_fits */
+  int (*conv1d_each)(const aft_fast *f);
   int (*conv1d_fits)(const aft_call *call);
   int (*conv2d)(const aft_fast *f);
   int (*full_pack)(const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
   int (*local_pack)(const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
-  void (*exp)(const float *x, float *y, size_t n);                       /* n floats; for its test */
 };
 
 
@@ -77,6 +77,10 @@ static inline size_t aft_doubles(size_t floats) { return aft_add(aft_div_up(floa
 
 /* Y of one (b,t,d) of AFTFull by the exact path in double. */
 void aft_full_exact(const aft_call *call, void *out, size_t batch, size_t t, size_t d);
+
+/* Those that this machine runs, the best last; returns how many. */
+enum { AFT_SIMD_MOST = 3 };
+size_t aft_simd_list(const aft_simd *all[AFT_SIMD_MOST]);
 
 /* The one that the host wants, the best if it does not say. */
 const aft_simd *aft_simd_for(const aft_host *host);

@@ -5,15 +5,6 @@
 #include "aft_simple_simd.h"
 #include "aft_vec.h"
 
-static void simd_exp(const float *x, float *y, size_t n) {
-  size_t i = 0;
-  for (; i + LANES <= n; i += LANES) vec_store(y + i, vec_exp(vec_load(x + i)));
-  vec rest = {0};
-  memcpy(&rest, x + i, (n - i) * sizeof *x);
-  rest = vec_exp(rest);
-  memcpy(y + i, &rest, (n - i) * sizeof *y);
-}
-
 #define AFT_SIMD(title)                                                                                                \
   {                                                                                                                    \
       .name = title,                                                                                                   \
@@ -24,6 +15,6 @@ static void simd_exp(const float *x, float *y, size_t n) {
       .local_pack = simd_local_pack,                                                                                   \
       .conv1d = simd_conv1d,                                                                                           \
       .conv1d_fits = simd_conv1d_fits,                                                                                 \
+      .conv1d_each = simd_conv1d_each,                                                                                 \
       .conv2d = simd_conv2d,                                                                                           \
-      .exp = simd_exp,                                                                                                 \
   }

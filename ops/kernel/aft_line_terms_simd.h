@@ -1,0 +1,311 @@
+/* What aft_line_simd.h computes with: the job and its pieces, the weights of the biases, and the terms of the sources with
+ * their sums. */
+#ifndef AFT_LINE_TERMS_SIMD_H
+#define AFT_LINE_TERMS_SIMD_H
+
+#include "aft_exact_simd.h"
+#include "aft_tile_simd.h"
+#include "aft_window.h"
+
+enum {
+  LINE_CHUNK = 24, /* a multiple of every ROWS */
+  LINE_TILES = LINE_CHUNK / ROWS,
+  LINE_GROUPS = 256 / LANES, /* vectors of channels in a task */
+  LINE_AHEAD = 8             /* rows between what is read and what is fetched */
+};
+
+/* The weights of a tile: ROWS floats for each of its sources, then exp(0 - shift) of its rows, then their shifts, NaN where
+ * a bias is NaN or +Inf. */
+typedef struct {
+  aft_packed head;
+  size_t left, taps, rows;
+  float *weights;
+} line_packed;
+
+typedef struct {
+  const aft_fast *f;
+  aft_window w;
+  size_t t, d, groups, strips, chunks;
+  size_t right;  /* sources of a window after its position */
+  size_t length; /* sources of a tile's windows */
+  size_t cap;    /* sources of a chunk's windows */
+  int causal;
+  float tiny; /* den that is too small to trust */
+  const line_packed *packed;
+} line_simd;
+
+/* A vector of channels: the sum of all sources before the windows of the tile at hand, over exp(key), with what rounding
+ * took; the same as it was when the chunk began. */
+typedef struct {
+  vec key, num, den, num_lost, den_lost;
+  vec chunk_key, chunk_num, chunk_den;
+  vec top, down, up;
+} line_state;
+
+typedef struct {
+  const line_simd *job;
+  size_t batch, first, n; /* vectors first..first+n-1 */
+  size_t filled;          /* sources whose terms have been made */
+  float *terms;           /* (n, cap, TERM) from source chunk - left on */
+  float *suffix;          /* (chunks, n, TERM) sums after the chunk's windows; not when causal */
+  float *weights;         /* of the chunk's tiles, or of the strip's heads */
+  size_t head[LINE_GROUPS];
+  line_state state[LINE_GROUPS];
+  float *keys; /* (cap, LANES) half of K of one vector in the chunk's windows, for the exact path */
+  size_t keys_vector, keys_chunk; /* of which vector and chunk; NO_KEYS: of none */
+} line_strip;
+
+#define NO_KEYS SIZE_MAX
+
+static size_t line_weights(size_t length) { return (length + 2) * ROWS; }
+
+static size_t line_lanes(const line_simd *job, size_t g) { return aft_min(LANES, job->d - g * LANES); }
+
+/* The head of vector g; AFTLocal has one. */
+static size_t line_head(const line_simd *job, size_t g) {
+  size_t heads = (size_t)job->f->call->in[1].dims[2];
+  return job->w.w_head == 0 ? 0 : g * LANES / (job->d / heads);
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------------------- */
+
+/* Row r of a tile from taps b0..b1-1, which begin at element `at` of W. */
+static void line_pack_row(const aft_tensor *w, size_t length, int causal, size_t r, size_t at, size_t b0, size_t b1,
+                          float *weights) {
+  float *column = weights + r, shift = 0; /* the 0 outside counts */
+  int odd = 0;
+  for (size_t b = b0; b < b1; b += LANES) {
+    size_t n = aft_min(LANES, b1 - b);
+    vec x = vec_read(w, at + b - b0, n);
+    for (size_t j = 0; j < n; j++) {
+      odd |= !(x[j] <= FLT_MAX);
+      shift = x[j] > shift ? x[j] : shift;
+    }
+  }
+  vec rest = vec_exp(vec_of(-shift));
+  float outside = odd ? 0 : rest[0];
+  for (size_t i = 0; i < b0 + r; i++) column[i * ROWS] = outside;
+  for (size_t b = b0; b < b1; b += LANES) {
+    size_t n = aft_min(LANES, b1 - b);
+    vec e = vec_exp(vec_read(w, at + b - b0, n) - vec_of(shift));
+    for (size_t j = 0; j < n; j++) column[(b + j + r) * ROWS] = odd ? 0 : e[j];
+  }
+  for (size_t i = b1 + r; i < length; i++) column[i * ROWS] = causal ? 0 : outside;
+  column[length * ROWS] = outside;
+  column[(length + 1) * ROWS] = odd ? NAN : shift;
+}
+
+/* AFTLocal: tile t0 / ROWS of `rows` positions; `first` is the element of W that holds tap 0 of position 0. */
+static void line_pack_band(const aft_tensor *w, size_t first, size_t step, size_t rows, size_t left, size_t taps,
+                           int causal, size_t t0, float *weights) {
+  size_t length = taps + ROWS - 1;
+  for (size_t r = 0; r < ROWS; r++) {
+    size_t t = t0 + r, b0 = t < left ? left - t : 0;
+    if (t >= rows) { /* past the sequence: sums that nothing reads */
+      for (size_t i = 0; i < length + 2; i++) weights[i * ROWS + r] = 0;
+      continue;
+    }
+    line_pack_row(w, length, causal, r, first + t * step + b0, b0, aft_min(taps, rows - t + left), weights);
+  }
+}
+
+static int simd_local_pack(const aft_attrs *attrs, const aft_tensor *w, aft_packed **out) {
+  size_t rows = (size_t)w->dims[0], taps = (size_t)w->dims[1], left = (size_t)attrs->window - 1, at = 0;
+  size_t tiles = aft_div_up(rows, ROWS), each = line_weights(taps + ROWS - 1);
+  int causal = attrs->causal == 1;
+  if (attrs->window < 1 || left >= taps || (causal && left + 1 != taps)) return AFT_OK; /* aft_check will say so */
+  (void)aft_room(&at, aft_div_up(sizeof(line_packed), sizeof(float)));
+  size_t weights = aft_room(&at, aft_mul(tiles, each));
+  float *memory = at > PTRDIFF_MAX / sizeof(float) ? NULL : aligned_alloc(AFT_LINE, at * sizeof(float));
+  if (memory == NULL) return AFT_NO_MEMORY;
+  line_packed *packed = (line_packed *)(void *)memory;
+  *packed = (line_packed){.left = left, .taps = taps, .rows = rows, .weights = memory + weights};
+  for (size_t i = 0; i < tiles; i++) {
+    line_pack_band(w, 0, taps, rows, left, taps, causal, i * ROWS, packed->weights + i * each);
+  }
+  *out = &packed->head;
+  return AFT_OK;
+}
+
+/* Whether the tile at t0 has packed weights: not where its windows reach past the end of a sequence shorter than W. */
+static int line_is_packed(const line_simd *job, size_t t0) {
+  if (job->packed == NULL) return 0;
+  return job->causal || job->t == job->packed->rows || t0 + ROWS + job->right <= job->t;
+}
+
+/* The weights of tile i of the chunk from position c0 on, for vector g. */
+static const float *line_weights_of(const line_strip *p, size_t g, size_t c0, size_t i) {
+  const line_simd *job = p->job;
+  size_t each = line_weights(job->length);
+  if (job->w.w_head != 0) return p->weights + (p->head[g] - p->head[0]) * each;
+  return line_is_packed(job, c0 + i * ROWS) ? job->packed->weights + (c0 / ROWS + i) * each : p->weights + i * each;
+}
+
+static void line_pack_chunk(const line_strip *p, size_t c0) {
+  const line_simd *job = p->job;
+  for (size_t i = 0; i < LINE_TILES && c0 + i * ROWS < job->t; i++) {
+    if (line_is_packed(job, c0 + i * ROWS)) continue;
+    line_pack_band(&job->f->call->in[3], job->w.w_first, job->w.w_position, job->t, job->w.left, job->w.kernel_cols,
+                   job->causal, c0 + i * ROWS, p->weights + i * line_weights(job->length));
+  }
+}
+
+static void line_pack_heads(const line_strip *p) {
+  const line_simd *job = p->job;
+  size_t first = p->head[0];
+  for (size_t h = first; h <= p->head[p->n - 1]; h++) {
+    for (size_t r = 0; r < ROWS; r++) {
+      line_pack_row(&job->f->call->in[3], job->length, job->causal, r, job->w.w_first + h * job->w.w_head, 0,
+                    job->w.kernel_cols, p->weights + (h - first) * line_weights(job->length));
+    }
+  }
+}
+
+/* ---- terms --------------------------------------------------------------------------------------------------------- */
+
+/* K of source s for vector g of the strip; `fresh` is 0 where it is that of the vector before. */
+VEC vec line_key(const line_strip *p, size_t s, size_t g, int *fresh) {
+  const line_simd *job = p->job;
+  const aft_tensor *k = &job->f->call->in[1];
+  size_t row = p->batch * job->t + s;
+  *fresh = 1;
+  if (job->w.w_head == 0) return vec_read(k, row * job->d + (p->first + g) * LANES, line_lanes(job, p->first + g));
+  *fresh = g == 0 || p->head[g] != p->head[g - 1];
+  return vec_read_one(k, row * (size_t)k->dims[2] + p->head[g]);
+}
+
+static void line_fetch(const line_strip *p, size_t s, int values) {
+  const line_simd *job = p->job;
+  size_t at = (p->batch * job->t + s + LINE_AHEAD) * job->d + p->first * LANES;
+  for (size_t i = 0; i < p->n * LANES; i += AFT_LINE / sizeof(float)) {
+    if (job->w.w_head == 0) vec_fetch(&job->f->call->in[1], at + i);
+    if (values) vec_fetch(&job->f->call->in[2], at + i);
+  }
+}
+
+/* largest[g] = max(largest[g], the keys of sources lo..hi-1). */
+static void line_largest(const line_strip *p, size_t lo, size_t hi, vec *largest) {
+  int fresh;
+  for (size_t s = lo; s < hi; s++) {
+    line_fetch(p, s, 0);
+    for (size_t g = 0; g < p->n; g++) largest[g] = vec_max(line_key(p, s, g, &fresh), largest[g]);
+  }
+}
+
+/* aV and a of source s for `count` vectors of the strip from g on. Vectors of one head have one a: `last` is that of the
+ * vector before g. */
+VEC void line_terms(line_strip *p, size_t s, size_t g, vec *last, vec *v, vec *a, const int count) {
+  const line_simd *job = p->job;
+  size_t row = (p->batch * job->t + s) * job->d + (p->first + g) * LANES;
+  vec k[BATCH];
+  int fresh[BATCH];
+  EACH(j, count) k[j] = line_key(p, s, g + (size_t)j, &fresh[j]);
+  EACH(j, count) v[j] = vec_read(&job->f->call->in[2], row + (size_t)j * LANES, line_lanes(job, p->first + g + (size_t)j));
+  EACH(j, count) v[j] = (vec)((vec_bits)v[j] & ~(k[j] == vec_of(-INFINITY))) * p->state[g + (size_t)j].down;
+  EACH(j, count) p->state[g + (size_t)j].top = vec_max(vec_magnitude(v[j]), p->state[g + (size_t)j].top);
+  EACH(j, count) a[j] = k[j] - p->state[g + (size_t)j].key;
+  if (job->w.w_head == 0) {
+    vec_exps(a, count);
+  } else {
+    for (int j = 0; j < count; j++) {
+      if (fresh[j]) *last = vec_exp(a[j]);
+      a[j] = *last;
+    }
+  }
+  EACH(j, count) v[j] *= a[j];
+}
+
+VEC void line_sum_terms(line_strip *p, size_t s, size_t g, vec *last, vec *num, vec *den, const int count) {
+  vec v[BATCH], a[BATCH];
+  line_terms(p, s, g, last, v, a, count);
+  EACH(j, count) num[j] += v[j];
+  EACH(j, count) den[j] += a[j];
+}
+
+/* Keeps the terms of source s, for vector g + j from `at` + j * step on. */
+VEC void line_keep_terms(line_strip *p, size_t s, size_t g, vec *last, float *at, size_t step, const int count) {
+  vec v[BATCH], a[BATCH];
+  line_terms(p, s, g, last, v, a, count);
+  EACH(j, count) vec_store_aligned(at + (size_t)j * step, v[j]);
+  EACH(j, count) vec_store_aligned(at + (size_t)j * step + LANES, a[j]);
+}
+
+/* Sums after the windows of every chunk, last chunk first. */
+static void line_suffixes(line_strip *p) {
+  const line_simd *job = p->job;
+  vec num[LINE_GROUPS], den[LINE_GROUPS], all[LINE_GROUPS][2], lost[LINE_GROUPS][2];
+  size_t done = job->t;
+  memset(all, 0, sizeof all);
+  memset(lost, 0, sizeof lost);
+  for (size_t c = job->chunks; c-- > 0;) {
+    size_t lo = aft_min(job->t, (c + 1) * LINE_CHUNK + job->right);
+    for (size_t g = 0; g < p->n; g++) num[g] = den[g] = vec_of(0);
+    for (size_t s = lo; s < done; s++) {
+      size_t g = 0;
+      vec last = vec_of(0);
+      line_fetch(p, s, 1);
+      for (; g + BATCH <= p->n; g += BATCH) line_sum_terms(p, s, g, &last, num + g, den + g, BATCH);
+      for (; g < p->n; g++) line_sum_terms(p, s, g, &last, num + g, den + g, 1);
+    }
+    for (size_t g = 0; g < p->n; g++) {
+      float *suffix = p->suffix + (c * p->n + g) * TERM;
+      vec_add(&all[g][0], &lost[g][0], num[g]);
+      vec_add(&all[g][1], &lost[g][1], den[g]);
+      vec_store_aligned(suffix, all[g][0]);
+      vec_store_aligned(suffix + LANES, all[g][1]);
+    }
+    done = lo;
+  }
+}
+
+/* Takes the kept terms and sums of vector g to a larger key. */
+static void line_raise(line_strip *p, size_t g, vec key) {
+  const line_simd *job = p->job;
+  line_state *s = &p->state[g];
+  vec scale = vec_exp(s->key - key);
+  float *terms = p->terms + g * job->cap * TERM;
+  for (size_t i = 0; i < (job->cap - LINE_CHUNK) * TERM; i += LANES) {
+    vec_store_aligned(terms + i, vec_aligned(terms + i) * scale);
+  }
+  s->num *= scale;
+  s->den *= scale;
+  s->num_lost *= scale;
+  s->den_lost *= scale;
+  s->key = key;
+}
+
+/* Makes the terms that the windows of the chunk from c0 on need and that are not there yet. */
+static void line_fill(line_strip *p, size_t c0) {
+  const line_simd *job = p->job;
+  size_t end = aft_min(job->t, c0 + LINE_CHUNK + job->right), from = c0 + LINE_CHUNK + job->right;
+  for (size_t g = 0; g < p->n; g++) {
+    float *terms = p->terms + g * job->cap * TERM;
+    if (c0 > 0) memmove(terms, terms + LINE_CHUNK * TERM, (job->cap - LINE_CHUNK) * TERM * sizeof(float));
+    size_t empty = c0 == 0 ? 0 : job->cap - LINE_CHUNK; /* before the sequence, and after it */
+    if (c0 == 0 || end < from) memset(terms + empty * TERM, 0, (job->cap - empty) * TERM * sizeof(float));
+    line_state *s = &p->state[g];
+    s->chunk_key = s->key;
+    s->chunk_num = s->num;
+    s->chunk_den = s->den;
+  }
+  if (job->causal) {
+    vec largest[LINE_GROUPS];
+    for (size_t g = 0; g < p->n; g++) largest[g] = vec_of(-INFINITY);
+    line_largest(p, p->filled, end, largest);
+    for (size_t g = 0; g < p->n; g++) {
+      vec_bits raise = largest[g] > p->state[g].key + vec_of(AFT_RAISE);
+      if (vec_any(raise)) line_raise(p, g, vec_pick(raise, largest[g], p->state[g].key));
+    }
+  }
+  for (size_t s = p->filled; s < end; s++) {
+    float *at = p->terms + (s + job->w.left - c0) * TERM;
+    size_t g = 0, step = job->cap * TERM;
+    vec last = vec_of(0);
+    line_fetch(p, s, 1);
+    for (; g + BATCH <= p->n; g += BATCH) line_keep_terms(p, s, g, &last, at + g * step, step, BATCH);
+    for (; g < p->n; g++) line_keep_terms(p, s, g, &last, at + g * step, step, 1);
+  }
+  p->filled = end;
+}
+
+#endif
