@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
+	"runtime/debug"
 
 	"github.com/aftonnx/aftonnx/export"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
@@ -251,7 +251,8 @@ func (l *lab) add(row Row, model *onnxpb.ModelProto, feed map[string]*tensor.Ten
 	if err != nil {
 		return nil, err
 	}
-	runtime.GC() // or a collection would be counted as the engine's memory
+	debug.FreeOSMemory() // or what was freed before would serve, and not be counted
+	ort.Trim()
 	before, _, _ := resident()
 	resetPeak()
 	session, err := l.rt.LoadBytes(file, ort.SessionOptions{Threads: l.o.Threads, NoKernels: row.Engine != Kernel, NoSpinning: !l.o.Spinning})

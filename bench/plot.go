@@ -24,6 +24,15 @@ func Plot(rows []Row) string {
 		"\n"+`<rect width="100%%" height="100%%" fill="white"/>`+"\n%s</svg>\n", plotWidth, plotHeight, plotWidth, plotHeight, p.out.String())
 }
 
+// Plottable reports whether some series of cases has two lengths.
+func Plottable(cases []Case) bool {
+	var rows []Row
+	for _, c := range cases {
+		rows = append(rows, Row{Case: c.Name(), Engine: Kernel, DType: "float32"})
+	}
+	return len(series(rows)) > 0
+}
+
 // growth is the times of one series.
 type growth struct {
 	name   string

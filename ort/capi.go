@@ -51,6 +51,10 @@ func (l loaded) use() error { return goError(C.aft_ort_use(l.base)) }
 
 func releaseLibrary() { C.aft_ort_release() }
 
+// Trim gives the system back what the C library keeps of freed memory, where it can (glibc), so that what a session takes can be
+// seen from outside the process.
+func Trim() { C.aft_ort_trim() }
+
 func hasConfig(options unsafe.Pointer, key string) (bool, error) {
 	c := C.CString(key)
 	defer C.free(unsafe.Pointer(c))

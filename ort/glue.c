@@ -225,3 +225,10 @@ uint64_t aft_ort_fp_mode(void) {
   return 0;
 #endif
 }
+
+#ifdef __GLIBC__
+#include <malloc.h>
+void aft_ort_trim(void) { malloc_trim(0); }
+#else
+void aft_ort_trim(void) {}
+#endif

@@ -64,4 +64,7 @@ void aft_ort_value_free(void *value);
 /* The calling thread's floating-point control bits: rounding, flush to zero, traps. Sticky exception flags are left out. */
 uint64_t aft_ort_fp_mode(void);
 
+/* Gives the system back what the C library keeps of freed memory, where it can. */
+void aft_ort_trim(void);
+
 #endif

@@ -9,3 +9,6 @@ func prober() func(path string) (string, error) { return nil }
 
 // newEngine cannot be reached: Open reports a build without cgo first.
 func newEngine(string) (engine, string, error) { return nil, "", kernel.Available() }
+
+// Trim does nothing in this build.
+func Trim() {}

@@ -79,18 +79,15 @@ func (a *app) bench(o *benchFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := a.writePlot(report, o); err != nil {
-		return err
-	}
 	switch {
 	case a.json:
-		return a.printJSON(report)
+		err = a.printJSON(report)
 	case o.markdown:
 		fmt.Fprint(a.out, bench.Markdown(report))
 	default:
 		a.printBench(report)
 	}
-	return nil
+	return errors.Join(err, a.writePlot(report, o)) // last: figures took minutes
 }
 
 func (o *benchFlags) check(a *app) error {
@@ -128,6 +125,9 @@ func (o *benchFlags) selection() (bench.Options, error) {
 			return options, usagef("--case: %w", err)
 		}
 	}
+	if o.plot != "" && !bench.Plottable(options.Cases) {
+		return options, usagef("--plot: want a case at two lengths, with B = 1 and D = 512")
+	}
 	return options, nil
 }
 
@@ -135,18 +135,17 @@ func (a *app) writePlot(r *bench.Report, o *benchFlags) error {
 	if o.plot == "" {
 		return nil
 	}
-	svg := bench.Plot(r.Results)
-	if svg == "" {
-		return usagef("--plot: no case was measured at two lengths")
-	}
 	staged, err := atomicfile.StageFunc(o.plot, atomicfile.Options{Force: o.force}, func(w io.Writer) error {
-		_, err := io.WriteString(w, svg)
+		_, err := io.WriteString(w, bench.Plot(r.Results))
 		return err
 	})
 	if err == nil {
 		err = staged.Commit()
 	}
-	return outputError(err)
+	if err != nil {
+		return outputError(err)
+	}
+	return nil
 }
 
 func (a *app) printBench(r *bench.Report) {

@@ -55,7 +55,8 @@ func (a *app) doctor(r *runtimeFlags) error {
 	if err := kernel.Available(); err != nil {
 		d.add("kernels", wordMissing, err.Error())
 	} else {
-		d.add("kernels", wordPass, "compiled into this program")
+		names := kernel.Instructions()
+		d.add("kernels", wordPass, "compiled into this program, for "+names[len(names)-1])
 	}
 	r.offline = true
 	lib, err := ort.Find(a.ctx, r.options(a))

@@ -9,7 +9,7 @@
 
 enum {
   FULL_BLOCK = 132,    /* a multiple of every ROWS: the causal end of a tile lies in one block */
-  FULL_SHORT = 264,    /* sources that are one block, as there are no more: so is this */
+  FULL_SHORT = 264,    /* not causal, so many sources are one block, if there are no more */
   FULL_ROWS = 96,      /* so is this */
   FULL_CHANNELS = 256, /* exp(W) of a task's rows is read once for so many */
   FULL_STRIP = 256,    /* channels of a task that makes terms */
@@ -88,13 +88,12 @@ static int simd_full_pack(const aft_attrs *attrs, const aft_tensor *w, aft_packe
   size_t rows = (size_t)w->dims[0], sources = (size_t)w->dims[1], at = 0;
   if (causal) rows = sources = aft_min(rows, sources);
   size_t tiles = aft_div_up(rows, ROWS), weights = causal ? full_tile_at(tiles, sources, 1) : aft_mul(tiles, sources * ROWS);
-  (void)aft_room(&at, aft_div_up(sizeof(full_packed), sizeof(float)));
   size_t shift = aft_room(&at, rows), kind = aft_room(&at, rows), first = aft_room(&at, weights);
-  float *memory = at > PTRDIFF_MAX / sizeof(float) ? NULL : aligned_alloc(AFT_LINE, at * sizeof(float));
-  if (memory == NULL) return AFT_NO_MEMORY;
-  full_packed *packed = (full_packed *)(void *)memory;
-  *packed = (full_packed){.rows = rows, .sources = sources, .shift = memory + shift, .weights = memory + first};
-  packed->kind = (unsigned char *)(memory + kind);
+  float *floats;
+  full_packed *packed = aft_pack_memory(sizeof *packed, at, &floats);
+  if (packed == NULL) return AFT_NO_MEMORY;
+  *packed = (full_packed){.rows = rows, .sources = sources, .shift = floats + shift, .weights = floats + first};
+  packed->kind = (unsigned char *)(floats + kind);
   for (size_t t = 0; t < rows; t++) {
     full_scan_row(w, t, causal ? t + 1 : sources, &packed->shift[t], &packed->kind[t]);
   }
@@ -443,7 +442,7 @@ static int simd_full(const aft_fast *f) {
   job.s = (size_t)call->in[1].dims[1];
   job.d = (size_t)call->in[0].dims[2];
   job.groups = aft_div_up(job.d, LANES);
-  job.block = job.s <= FULL_SHORT ? FULL_SHORT : FULL_BLOCK;
+  job.block = job.s <= FULL_SHORT && !job.causal ? FULL_SHORT : FULL_BLOCK;
   job.blocks = aft_div_up(job.s, job.block);
   job.tiny = (float)job.s * AFT_DEN_TINY;
   job.row_blocks = aft_div_up(job.t, FULL_ROWS);

@@ -1,6 +1,7 @@
-/* What the kernels share: element types, threads and memory, sums that do not lose digits, the scale of a channel.
+/* What the kernels share: element types, threads and memory; and the kernels in double: sums that do not lose digits, the
+ * scale of a channel. They compute double, and of float and float16 what the vectors leave them (aft_simd.h).
  *
- * The common scheme. All arithmetic is in double, whatever the element type, and a result is rounded once, when it is
+ * Their scheme. All arithmetic is in double, whatever the element type, and a result is rounded once, when it is
  * stored. With key_d near max_s K[s,d] and bias_t = max_s W[t,s],
  *
  *     num[t,d] = sum_s E[t,s] a[s,d] V[s,d],   den[t,d] = sum_s E[t,s] a[s,d],

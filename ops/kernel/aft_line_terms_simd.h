@@ -114,12 +114,11 @@ static int simd_local_pack(const aft_attrs *attrs, const aft_tensor *w, aft_pack
   size_t tiles = aft_div_up(rows, ROWS), each = line_weights(taps + ROWS - 1);
   int causal = attrs->causal == 1;
   if (attrs->window < 1 || left >= taps || (causal && left + 1 != taps)) return AFT_OK; /* aft_check will say so */
-  (void)aft_room(&at, aft_div_up(sizeof(line_packed), sizeof(float)));
-  size_t weights = aft_room(&at, aft_mul(tiles, each));
-  float *memory = at > PTRDIFF_MAX / sizeof(float) ? NULL : aligned_alloc(AFT_LINE, at * sizeof(float));
-  if (memory == NULL) return AFT_NO_MEMORY;
-  line_packed *packed = (line_packed *)(void *)memory;
-  *packed = (line_packed){.left = left, .taps = taps, .rows = rows, .weights = memory + weights};
+  float *floats;
+  (void)aft_room(&at, aft_mul(tiles, each));
+  line_packed *packed = aft_pack_memory(sizeof *packed, at, &floats);
+  if (packed == NULL) return AFT_NO_MEMORY;
+  *packed = (line_packed){.left = left, .taps = taps, .rows = rows, .weights = floats};
   for (size_t i = 0; i < tiles; i++) {
     line_pack_band(w, 0, taps, rows, left, taps, causal, i * ROWS, packed->weights + i * each);
   }

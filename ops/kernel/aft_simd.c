@@ -1,7 +1,7 @@
 #include "aft_simd.h"
 
 extern const aft_simd aft_simd_portable;
-#if defined __x86_64__ && defined __GNUC__
+#ifdef AFT_X86_VECTORS
 extern const aft_simd aft_simd_avx2, aft_simd_avx512;
 #elif defined __aarch64__ && defined __GNUC__
 extern const aft_simd aft_simd_neon;
@@ -10,7 +10,7 @@ extern const aft_simd aft_simd_neon;
 size_t aft_simd_list(const aft_simd *all[AFT_SIMD_MOST]) {
   size_t n = 0;
   all[n++] = &aft_simd_portable;
-#if defined __x86_64__ && defined __GNUC__
+#ifdef AFT_X86_VECTORS
   int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");

@@ -41,25 +41,6 @@ typedef struct {
   unsigned char *odd;
 } aft_fast;
 
-/* What aft_packed begins with. */
-struct aft_packed {
-  const aft_simd *simd; /* whose layout it has */
-};
-
-struct aft_simd {
-  const char *name; /* "avx2" */
-  int (*simple)(const aft_fast *f);
-  int (*full)(const aft_fast *f);
-  int (*local)(const aft_fast *f);
-  int (*conv1d)(const aft_fast *f); /* where the channels of a vector share a head: conv1d_fits */
-  int (*conv1d_each)(const aft_fast *f);
-  int (*conv1d_fits)(const aft_call *call);
-  int (*conv2d)(const aft_fast *f);
-  int (*full_pack)(const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
-  int (*local_pack)(const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
-};
-
-
 /* Memory that is cut into arrays of floats, each from a cache line on: aft_room moves *at over an array of n floats and
  * returns where it begins; aft_line is the first line in p; aft_doubles the size of such memory in scratch of doubles. */
 static inline size_t aft_room(size_t *at, size_t n) {
@@ -75,8 +56,41 @@ static inline float *aft_line(void *p) {
 
 static inline size_t aft_doubles(size_t floats) { return aft_add(aft_div_up(floats, 2), AFT_LINE / sizeof(double)); }
 
+/* What aft_packed begins with. */
+struct aft_packed {
+  const aft_simd *simd; /* whose layout it has */
+};
+
+/* Memory for a packed W: `head` bytes for what begins with aft_packed, and n floats from a cache line on, *floats. NULL where
+ * there is none. free() takes it back. */
+static inline void *aft_pack_memory(size_t head, size_t n, float **floats) {
+  size_t bytes = aft_add(aft_mul(n, sizeof(float)), head + AFT_LINE);
+  char *p = bytes > PTRDIFF_MAX ? NULL : malloc(bytes);
+  if (p != NULL) *floats = aft_line(p + head);
+  return p;
+}
+
+struct aft_simd {
+  const char *name; /* "avx2" */
+  int (*simple)(const aft_fast *f);
+  int (*full)(const aft_fast *f);
+  int (*local)(const aft_fast *f);
+  int (*conv1d)(const aft_fast *f); /* where the channels of a vector share a head: conv1d_fits */
+  int (*conv1d_each)(const aft_fast *f);
+  int (*conv1d_fits)(const aft_call *call);
+  int (*conv2d)(const aft_fast *f);
+  int (*full_pack)(const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
+  int (*local_pack)(const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
+};
+
+
 /* Y of one (b,t,d) of AFTFull by the exact path in double. */
 void aft_full_exact(const aft_call *call, void *out, size_t batch, size_t t, size_t d);
+
+/* GCC for Windows does not align the stack for vectors of 32 bytes: there the plain build serves. */
+#if defined __x86_64__ && defined __GNUC__ && (!defined _WIN32 || defined __clang__)
+#define AFT_X86_VECTORS
+#endif
 
 /* Those that this machine runs, the best last; returns how many. */
 enum { AFT_SIMD_MOST = 3 };

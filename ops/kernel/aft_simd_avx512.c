@@ -1,7 +1,7 @@
 /* The vector kernels for x86-64 with AVX-512 (F, BW, DQ, VL). What comes before the pragma stays code for every machine. */
 #include "aft_simd.h"
 
-#if defined __x86_64__ && defined __GNUC__
+#ifdef AFT_X86_VECTORS
 #include <immintrin.h>
 
 #ifdef __clang__
