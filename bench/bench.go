@@ -224,11 +224,11 @@ func (l *lab) others(kernelOut *tensor.Tensor) error {
 	if l.bodyFits() {
 		for _, v := range userGraphs(l.c, l.d.w) {
 			y, err := l.add(Row{Engine: User, Graph: v.name, DType: tensor.Float32.String()}, v.model, feed, "y")
-			if err == nil {
-				err = checkAgainst(y, kernelOut, largestOf(l.d.v))
-			}
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", User, v.name, err)
+			}
+			if err := checkAgainst(y, kernelOut, largestOf(l.d.v)); err != nil {
+				return fmt.Errorf("%s, %s: %w: %w", User, v.name, ErrMismatch, err)
 			}
 		}
 	}

@@ -76,7 +76,13 @@ func Parse(name string) (Case, error) {
 			c.Causal = true
 			continue
 		}
-		if n, err := fmt.Sscanf(part, "%dx%d", &c.Grid[0], &c.Grid[1]); n == 2 && err == nil {
+		if h, w, ok := strings.Cut(part, "x"); ok {
+			rows, err1 := strconv.Atoi(h)
+			columns, err2 := strconv.Atoi(w)
+			if err1 != nil || err2 != nil || min(rows, columns) < 1 || max(rows, columns) > 1<<10 {
+				return c, fmt.Errorf("case %q: %q: want a grid such as 14x14, of 1 to %d rows and columns", name, part, 1<<10)
+			}
+			c.Grid = [2]int{rows, columns}
 			continue
 		}
 		if part == "" || numbers[part[0]] == nil {

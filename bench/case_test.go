@@ -32,7 +32,7 @@ func TestParseRefuses(t *testing.T) {
 		"AFTOther/T4":                 "no operator",
 		"AFTSimple":                   "positions",
 		"AFTSimple/T0":                "from 1 to",
-		"AFTSimple/T4/x9":             `"x9" is none of`,
+		"AFTSimple/T4/q9":             `"q9" is none of`,
 		"AFTSimple/T4/":               `"" is none of`,
 		"AFTSimple/s3/T4":             "s with AFTLocal",
 		"AFTLocal/T4":                 "s with AFTLocal",
@@ -40,6 +40,8 @@ func TestParseRefuses(t *testing.T) {
 		"AFTConv1D/h7/s3/T4":          "heads that divide D",
 		"AFTConv2D/k3/T4":             "a grid",
 		"AFTConv2D/k4/2x2":            "an odd k",
+		"AFTConv2D/k3/-2x-3":          "want a grid",
+		"AFTConv2D/k3/2x3junk":        "want a grid",
 		"AFTConv2D/k3/2x2/T5":         "T of the grid's size",
 		"AFTSimple/T1000000/B1000000": "at most 2^28",
 	} {
@@ -92,5 +94,12 @@ func TestProducts(t *testing.T) {
 		if got := c.products(); got != want {
 			t.Errorf("%s: %v products, want %v", name, got, want)
 		}
+	}
+}
+
+func TestSelectModels(t *testing.T) {
+	models, rest := SelectModels([]string{"enwik8*T1024", "AFTSimple/T256"}, Models())
+	if len(models) != 1 || models[0].Name != "enwik8-local-12x512/T1024" || !slices.Equal(rest, []string{"AFTSimple/T256"}) {
+		t.Errorf("got %v and %v", models, rest)
 	}
 }

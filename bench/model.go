@@ -32,6 +32,22 @@ func Models() []Model {
 	}
 }
 
+// SelectModels are the models that a name or pattern means, as Select has them; rest are the names that mean none.
+func SelectModels(names []string, all []Model) (models []Model, rest []string) {
+	for _, name := range names {
+		found := false
+		for _, m := range all {
+			if matches(name, m.Name) {
+				models, found = append(models, m), true
+			}
+		}
+		if !found {
+			rest = append(rest, name)
+		}
+	}
+	return models, rest
+}
+
 // build writes the model with seeded weights, none of which is a constant, and exports it.
 func (m Model) build(dir string) (*preset.Preset, string, error) {
 	p, ok := preset.Lookup(m.Preset)

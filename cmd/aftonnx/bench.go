@@ -36,7 +36,7 @@ engines of a case run in turns in one process, and what they compute is checked.
 
 A case is an operator and its size, such as AFTLocal/s32/causal/T1024, AFTConv1D/h8/s16/causal/T512/D256, AFTConv2D/k15/14x14/D384/B16
 or AFTFull/T197/D384/B16; a pattern such as 'AFTSimple*' means those of the default set, a few minutes without --case. --all adds
-16384 positions and whole models of the paper.`,
+16384 positions and whole models of the paper, which --case 'enwik8*' also names.`,
 		Args: exactly(0, ""),
 		RunE: func(*cobra.Command, []string) error { return a.bench(&o) },
 	}
@@ -120,8 +120,9 @@ func (o *benchFlags) selection() (bench.Options, error) {
 	options.Cases = known
 	if len(o.cases) > 0 {
 		var err error
-		options.Models = nil
-		if options.Cases, err = bench.Select(o.cases, known); err != nil {
+		var names []string
+		options.Models, names = bench.SelectModels(o.cases, bench.Models())
+		if options.Cases, err = bench.Select(names, known); err != nil {
 			return options, usagef("--case: %w", err)
 		}
 	}
