@@ -41,6 +41,7 @@ int aft_conv1d_run(const aft_call *call, void *out, const aft_host *host) {
   return aft_run_simd(call, out, host, wanted->conv1d_each, run_double);
 }
 
+/* Nothing is packed: W is small, and a task makes the weights of its heads once for all positions. */
 int aft_conv1d_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed) {
   (void)simd, (void)attrs, (void)w, (void)packed;
   return AFT_OK;

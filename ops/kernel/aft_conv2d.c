@@ -57,6 +57,7 @@ int aft_conv2d_run(const aft_call *call, void *out, const aft_host *host) {
   return aft_run_simd(call, out, host, aft_simd_for(host)->conv2d, run_double);
 }
 
+/* Nothing is packed: W is small, and a task makes the weights of its channels for several batch entries. */
 int aft_conv2d_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed) {
   (void)simd, (void)attrs, (void)w, (void)packed;
   return AFT_OK;
