@@ -334,11 +334,17 @@ func TestNoLeak(t *testing.T) {
 				}
 			}
 			repeat(test.times / 3) // caches fill, the allocators settle
-			before := resident(t)
-			repeat(test.times)
-			grown := resident(t) - before
-			if grown > test.limit*int64(test.times)+(1<<20) {
-				t.Errorf("grew by %d bytes in %d repetitions", grown, test.times)
+			// A leak grows in every round; a heap or an arena that takes its next block does so in one.
+			limit, grown := test.limit*int64(test.times)+(1<<20), int64(0)
+			for range 3 {
+				before := resident(t)
+				repeat(test.times)
+				if grown = resident(t) - before; grown <= limit {
+					break
+				}
+			}
+			if grown > limit {
+				t.Errorf("grew by %d bytes in %d repetitions, three times in a row, of at most %d", grown, test.times, limit)
 			}
 			t.Logf("grew by %d bytes in %d repetitions", grown, test.times)
 		})
