@@ -15,6 +15,7 @@ type call struct {
 	node   *node
 	in     []*value // nil where an optional input is left out; trailing ones may be missing
 	budget *budget
+	hollow bool // matrix products and convolutions may be left out
 }
 
 // budget bounds the elements that node outputs hold at one time.

@@ -99,6 +99,49 @@ func (m *Model) Nodes() []Node {
 	return out
 }
 
+// Computable returns the names of the values that this engine can compute: all that depends on no operator it lacks.
+func (m *Model) Computable() map[string]bool {
+	known := map[string]bool{"": true}
+	for _, v := range m.inputs {
+		known[v.Name] = true
+	}
+	for name := range m.consts {
+		known[name] = true
+	}
+	for _, s := range m.plan {
+		able := operatorOf(m.known, s.node) != nil
+		for _, name := range s.node.inputs {
+			able = able && known[name]
+		}
+		for _, name := range s.node.outputs {
+			known[name] = known[name] || able
+		}
+	}
+	delete(known, "")
+	return known
+}
+
+// Constant returns the elements of an initialiser, read anew where they lie in a file; nil when name is none.
+func (m *Model) Constant(name string) (*tensor.Tensor, error) {
+	c := m.consts[name]
+	if c == nil {
+		return nil, nil
+	}
+	t, err := c.read(&budget{limit: defaultMaxElements})
+	if err != nil {
+		return nil, within("initializer "+quote(name), err)
+	}
+	return t, nil
+}
+
+// ConstantShape returns the shape of an initialiser without reading it, nil when name is none.
+func (m *Model) ConstantShape(name string) []int {
+	if c := m.consts[name]; c != nil {
+		return c.described().Shape
+	}
+	return nil
+}
+
 // node is one node after inlining. Names of values are unique in the whole model.
 type node struct {
 	index   int // in Model.nodes

@@ -58,7 +58,7 @@ func runConv(c *call) ([]*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(y.f) == 0 {
+	if len(y.f) == 0 || c.hollow {
 		return []*value{y}, nil
 	}
 	plane := k.out[0] * k.out[1]

@@ -49,9 +49,11 @@ func runMatMul(c *call) ([]*value, error) {
 	if out.len() > 0 {
 		p.locate(batch, xs[:len(xs)-2], ys[:len(ys)-2])
 	}
-	if x.isFloat() {
+	switch {
+	case c.hollow && x.isFloat():
+	case x.isFloat():
 		err = multiply(c, p, out.f, x.f, y.f)
-	} else {
+	default:
 		err = multiply(c, p, out.i, x.i, y.i)
 		for i, v := range out.i {
 			out.i[i] = wrap(x.dtype, v)
@@ -146,7 +148,7 @@ func runGemm(c *call) ([]*value, error) {
 			operands[i] = t
 		}
 	}
-	out, err := runMatMul(&call{ctx: c.ctx, node: c.node, in: operands[:], budget: c.budget})
+	out, err := runMatMul(&call{ctx: c.ctx, node: c.node, in: operands[:], budget: c.budget, hollow: c.hollow})
 	if err != nil {
 		return nil, err
 	}

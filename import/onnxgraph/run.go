@@ -13,6 +13,17 @@ type RunOptions struct {
 	Wide    bool     // floating-point results come back as float64, unrounded
 	Outputs []string // nil: the graph's; any other value of the model can be asked for by its name, see Nodes
 
+	// Given are values of nodes that are known beforehand: they are taken as they are, and what only they need does not run.
+	Given map[string]*tensor.Tensor
+
+	// Hollow names values of floating-point type that may be any number where a matrix product or a convolution makes them:
+	// for who asks for shapes, and for what depends on shapes alone.
+	Hollow map[string]bool
+
+	// Watch sees every value that a node makes, in the order of execution: its type and shape, and a function that copies its
+	// elements.
+	Watch func(name string, dtype tensor.DType, shape []int, read func() (*tensor.Tensor, error)) error
+
 	// MaxElements bounds the elements that results of nodes hold at one time, at 8 bytes each; 0 means 2^28 (2 GiB).
 	MaxElements int64
 }
@@ -33,7 +44,7 @@ func (m *Model) Run(
 	if o.MaxElements == 0 {
 		o.MaxElements = defaultMaxElements
 	}
-	e := &execution{model: m, inputs: inputs, values: map[string]*value{}, uses: map[string]int{},
+	e := &execution{model: m, options: &o, inputs: inputs, given: o.Given, values: map[string]*value{}, uses: map[string]int{},
 		budget: &budget{limit: o.MaxElements}}
 	if err := e.checkInputs(); err != nil {
 		return nil, err
@@ -60,12 +71,14 @@ func (m *Model) Run(
 
 // execution is one Run.
 type execution struct {
-	model  *Model
-	inputs map[string]*tensor.Tensor
-	values map[string]*value
-	uses   map[string]int // how many operands and results still need a value
-	needed []bool         // by place in the plan
-	budget *budget
+	model   *Model
+	options *RunOptions
+	inputs  map[string]*tensor.Tensor
+	given   map[string]*tensor.Tensor
+	values  map[string]*value
+	uses    map[string]int // how many operands and results still need a value
+	needed  []bool         // by place in the plan
+	budget  *budget
 }
 
 func (e *execution) checkInputs() error {
@@ -115,7 +128,7 @@ func (e *execution) prepare(outputs []string) error {
 	var pending []int
 	need := func(name string) {
 		e.uses[name]++
-		if i, ok := e.model.makers[name]; ok && !e.needed[i] {
+		if i, ok := e.model.makers[name]; ok && !e.needed[i] && e.given[name] == nil {
 			e.needed[i] = true
 			pending = append(pending, i)
 		}
@@ -150,12 +163,16 @@ func (e *execution) prepare(outputs []string) error {
 	return nil
 }
 
-// operator returns what executes a node, nil when nothing does.
 func (e *execution) operator(n *node) func(*call) ([]*value, error) {
-	if d := e.model.known.native(functionID{domain: n.domain, name: n.op}); d != nil {
+	return operatorOf(e.model.known, n)
+}
+
+// operatorOf returns what executes a node, nil when nothing does.
+func operatorOf(known *catalog, n *node) func(*call) ([]*value, error) {
+	if d := known.native(functionID{domain: n.domain, name: n.op}); d != nil {
 		return func(c *call) ([]*value, error) { return runNative(d, c) }
 	}
-	if op := e.model.known.standard[n.op]; op != nil && n.domain == "" {
+	if op := known.standard[n.op]; op != nil && n.domain == "" {
 		return op.run
 	}
 	return nil
@@ -163,7 +180,8 @@ func (e *execution) operator(n *node) func(*call) ([]*value, error) {
 
 // step executes one node, keeps the outputs that something needs and lets go of the inputs that nothing needs any more.
 func (e *execution) step(ctx context.Context, s step) error {
-	c := &call{ctx: ctx, node: s.node, in: make([]*value, len(s.inputs)), budget: e.budget}
+	c := &call{ctx: ctx, node: s.node, in: make([]*value, len(s.inputs)), budget: e.budget,
+		hollow: e.options.Hollow[s.node.outputs[0]]}
 	for i, name := range s.inputs {
 		if name == "" {
 			continue
@@ -184,7 +202,16 @@ func (e *execution) step(ctx context.Context, s step) error {
 	}
 	e.budget.alive = before // scratch memory is gone
 	for i, name := range s.node.outputs {
-		if e.uses[name] > 0 {
+		if e.options.Watch == nil {
+			break
+		}
+		v := results[i]
+		if err := e.options.Watch(name, v.dtype, v.shape, func() (*tensor.Tensor, error) { return v.tensor(true) }); err != nil {
+			return err
+		}
+	}
+	for i, name := range s.node.outputs {
+		if e.uses[name] > 0 && e.given[name] == nil {
 			e.values[name] = results[i]
 			e.budget.alive += int64(results[i].len())
 		}
@@ -201,6 +228,9 @@ func (e *execution) value(name string) (*value, error) {
 		return v, nil
 	}
 	t := e.inputs[name]
+	if t == nil {
+		t = e.given[name]
+	}
 	if t == nil {
 		c := e.model.consts[name]
 		if c == nil {
@@ -227,7 +257,8 @@ func (e *execution) release(name string) {
 		return
 	}
 	if v := e.values[name]; v != nil {
-		if _, ok := e.model.makers[name]; ok || e.model.consts[name].isExternal() {
+		_, made := e.model.makers[name]
+		if made && e.given[name] == nil || e.model.consts[name].isExternal() {
 			e.budget.alive -= int64(v.len())
 		}
 		delete(e.values, name)
