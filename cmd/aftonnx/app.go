@@ -113,7 +113,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(err).hint("see %q", cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(a.newCommand(), a.exportCommand(), a.verifyCommand(), a.runCommand(), a.generateCommand(),
+	root.AddCommand(a.newCommand(), a.exportCommand(), a.fuseCommand(), a.verifyCommand(), a.runCommand(), a.generateCommand(),
 		a.evalCommand(), a.classifyCommand(), a.inspectCommand(), a.opsCommand(), a.benchCommand(), a.doctorCommand(), a.runtimeCommand())
 	root.AddCommand(helpTopics()...)
 	return root

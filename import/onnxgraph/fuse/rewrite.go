@@ -139,7 +139,32 @@ func (r *rewriter) finish() (*onnxpb.ModelProto, error) {
 	g.Input = slices.DeleteFunc(g.Input, func(v *onnxpb.ValueInfoProto) bool { // of initialisers that are gone
 		return r.model.ConstantShape(v.GetName()) != nil && !needed[v.GetName()] && before[v.GetName()]
 	})
+	if err := r.holdData(); err != nil {
+		return nil, err
+	}
 	return r.proto, r.addFunctions()
+}
+
+// maxHeld bounds the external data that goes into the fused model, in bytes: a model is one protobuf message of at most 2 GiB.
+const maxHeld = 1 << 30
+
+// holdData takes the external data of initialisers into the model: it may be written to another folder.
+func (r *rewriter) holdData() error {
+	held := 0
+	for i, t := range r.proto.Graph.Initializer {
+		if t.GetDataLocation() != onnxpb.TensorProto_EXTERNAL {
+			continue
+		}
+		v, err := r.model.Constant(t.GetName())
+		if err != nil {
+			return err
+		}
+		if held += len(v.Data); held > maxHeld {
+			return fmt.Errorf("the model has more than %d bytes of external data, more than a fused model takes in", maxHeld)
+		}
+		r.proto.Graph.Initializer[i] = onnxpb.TensorToProto(t.GetName(), v)
+	}
+	return nil
 }
 
 // isNew reports whether a name is not the original model's.
