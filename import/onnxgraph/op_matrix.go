@@ -12,6 +12,7 @@ func matrixOperators() []operator {
 		{name: "MatMul", in: span{2, 2}, run: runMatMul},
 		{name: "Gemm", in: span{2, 3},
 			attrs: kinds{"alpha": attrFloat, "beta": attrFloat, "transA": attrInt, "transB": attrInt}, run: runGemm},
+		{name: "Einsum", in: span{1, many}, since: 12, attrs: kinds{"equation": attrString}, run: runEinsum},
 	}
 }
 

@@ -44,7 +44,7 @@ func (c *coefficients) classify(l *layer) error {
 	if big == nil {
 		return c.byShape(l)
 	}
-	if window := big.window(causal); c.square() && 2*window <= big.queries+1 {
+	if window := big.window(causal); c.square() && 2*window <= big.queries+1 && big.seesAll(causal) {
 		l.op, l.attrs["window"] = "AFTLocal", []int64{int64(window)}
 		l.weight, err = big.band(window, causal)
 		return err
@@ -156,6 +156,16 @@ func (c *cube) window(causal bool) int {
 	return s
 }
 
+// seesAll reports whether no query is kept from the source farthest from it.
+func (c *cube) seesAll(causal bool) bool {
+	for t := range c.queries {
+		if c.farthest(t, causal) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // farthest is the weight of the source that is farthest from a query.
 func (c *cube) farthest(t int, causal bool) float64 {
 	last := c.seen(t, causal) - 1
@@ -174,9 +184,6 @@ func (c *cube) band(window int, causal bool) (*tensor.Tensor, error) {
 	w := make([]float64, c.queries*taps)
 	for t := range c.queries {
 		far := c.farthest(t, causal)
-		if far == 0 {
-			return nil, missf("sources outside a window weigh nothing: they are masked, where AFTLocal gives them the bias 0")
-		}
 		for j := range taps {
 			if s := t + j - (window - 1); s >= 0 && s < c.sources {
 				w[t*taps+j] = math.Log(c.at(0, t, s) / far)

@@ -165,15 +165,12 @@ func (e *emitter) dim(d digit) (string, error) {
 	if name, ok := e.dims[d]; ok {
 		return name, nil
 	}
-	for _, name := range sortedKeys(e.seen) {
-		for axis, x := range e.seen[name] {
-			if len(x) == 1 && x[0] == d {
-				e.dims[d] = e.node("Gather", []string{e.node("Shape", []string{name}), e.vector(int64(axis))})
-				return e.dims[d], nil
-			}
-		}
+	at, ok := e.seen[d]
+	if !ok {
+		return "", missf("the length of an axis is nowhere to be read off")
 	}
-	return "", missf("the length of an axis is nowhere to be read off")
+	e.dims[d] = e.node("Gather", []string{e.node("Shape", []string{at.value}), e.vector(int64(at.axis))})
+	return e.dims[d], nil
 }
 
 // shape is the shape of a tensor with those axes; with infer, one of them may be left for Reshape to find out.
@@ -255,6 +252,9 @@ func (e *emitter) layout(name string, have indices, want indices, full bool) (st
 		}
 		have = moved
 	}
+	if missing && full && mixed(want, own) {
+		return e.repeat(name, own, want)
+	}
 	if !sameAxes(have, target) {
 		var err error
 		if name, err = e.reshape(name, target); err != nil {
@@ -269,6 +269,39 @@ func (e *emitter) layout(name string, have indices, want indices, full bool) (st
 		name = e.node("Expand", []string{name, shape})
 	}
 	return name, nil
+}
+
+// mixed reports whether an axis is counted by digits of which only some are there.
+func mixed(axes indices, own []digit) bool {
+	return slices.ContainsFunc(axes, func(x index) bool {
+		n := 0
+		for _, d := range x {
+			n += int(truth(slices.Contains(own, d)))
+		}
+		return n > 0 && n < len(x)
+	})
+}
+
+// repeat brings a value, its digits in order, to axes of more digits: every digit gets an axis of its own in between.
+func (e *emitter) repeat(name string, own []digit, want indices) (string, error) {
+	var narrow, wide indices
+	for _, d := range want.digits() {
+		wide = append(wide, index{d})
+		if slices.Contains(own, d) {
+			narrow = append(narrow, index{d})
+		} else {
+			narrow = append(narrow, nil)
+		}
+	}
+	name, err := e.reshape(name, narrow)
+	if err != nil {
+		return "", err
+	}
+	shape, err := e.shape(axesOf(wide), false)
+	if err != nil {
+		return "", err
+	}
+	return e.reshape(e.node("Expand", []string{name, shape}), want)
 }
 
 func axesOf(x indices) [][]digit {

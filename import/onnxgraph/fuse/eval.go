@@ -28,11 +28,32 @@ type analysis struct {
 	generation int             // exponentials of this generation are looked into; see graph.ranges
 	opaque     map[string]bool // values that have been fused: they are taken as they are
 	steps      int
-	seen       map[string]indices
+	seen       map[digit]place  // an axis that a digit alone counts along
 	guards     map[float64]bool // negligible numbers that denominators were guarded with
 }
 
 const maxSteps = 4000
+
+// place is an axis of a value.
+type place struct {
+	value string
+	axis  int
+}
+
+// leaf is an element of a value that is not looked into. Such values come before all that is made of them: lengths of axes
+// can be read off them.
+func (a *analysis) leaf(name string, at indices) poly {
+	shape := a.shapeOf(name)
+	for i, x := range at {
+		if len(x) != 1 || a.sizes[x[0]] != shape[i] {
+			continue
+		}
+		if _, ok := a.seen[x[0]]; !ok {
+			a.seen[x[0]] = place{name, i}
+		}
+	}
+	return of(element(name, at))
+}
 
 // value is an element of a value of the graph. Inside an exponent, sums are taken apart whatever they are made of.
 func (a *analysis) value(name string, idx indices, exponent bool) (poly, error) {
@@ -50,16 +71,15 @@ func (a *analysis) value(name string, idx indices, exponent bool) (poly, error) 
 			at[i] = nil
 		}
 	}
-	a.seen[name] = at
 	if a.class[name] != data {
 		if c, ok := a.scalar(name); ok {
 			return number(c), nil
 		}
-		return of(element(name, at)), nil
+		return a.leaf(name, at), nil
 	}
 	i, made := a.makers[name]
 	if !made || a.opaque[name] || a.nodes[i].Domain != "" || len(a.nodes[i].Outputs) != 1 && a.nodes[i].Op != "Dropout" {
-		return of(element(name, at)), nil
+		return a.leaf(name, at), nil
 	}
 	n := &a.nodes[i]
 	p, err := a.layout(n, at, exponent)
@@ -73,7 +93,7 @@ func (a *analysis) value(name string, idx indices, exponent bool) (poly, error) 
 	case errors.As(err, &split) || errors.Is(err, errLarge):
 		return nil, err
 	case err != nil || p == nil:
-		return of(element(name, at)), nil
+		return a.leaf(name, at), nil
 	}
 	return p, nil
 }

@@ -53,7 +53,7 @@ func Fuse(ctx context.Context, m *onnxgraph.Model, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &finder{graph: g, ctx: ctx, opaque: map[string]bool{}, misses: map[string]string{}}
+	f := &finder{graph: g, ctx: ctx, opaque: map[string]bool{}, covered: map[string]bool{}, misses: map[string]string{}}
 	r, err := newRewriter(g)
 	if err != nil {
 		return nil, err
@@ -83,6 +83,7 @@ type finder struct {
 	ctx      context.Context
 	rewriter *rewriter
 	opaque   map[string]bool
+	covered  map[string]bool // values on the way to a layer's last
 	fusions  []Fusion
 	misses   map[string]string // by value
 }
@@ -94,7 +95,7 @@ func (f *finder) find() error {
 			return err
 		}
 		root := f.nodes[i].Outputs[0]
-		if f.ranges[root] == 0 || f.rep(root) != root || !canEnd(f.nodes[i].Op) {
+		if f.ranges[root] == 0 || f.covered[root] || f.rep(root) != root || !canEnd(f.nodes[i].Op) {
 			continue
 		}
 		l, a := f.try(root)
@@ -129,7 +130,7 @@ func (f *finder) try(root string) (*layer, *analysis) {
 	splits := map[string]size{}
 	for range 16 {
 		a := &analysis{graph: f.graph, space: space{splits: splits}, generation: f.ranges[root], opaque: f.opaque,
-			guards: map[float64]bool{}, seen: map[string]indices{}}
+			guards: map[float64]bool{}, seen: map[digit]place{}}
 		l, err := a.read(f.ctx, root)
 		var split *splitError
 		switch {
@@ -172,6 +173,7 @@ func (f *finder) miss(root string, err error) {
 func (f *finder) extend(l *layer, a *analysis) (*layer, *analysis) {
 	best, from := l, a
 	root := l.root
+	path := []string{root}
 	for range 12 {
 		users := f.users[root]
 		if len(users) != 1 || len(f.nodes[users[0]].Outputs) != 1 || f.ranges[f.nodes[users[0]].Outputs[0]] != a.generation {
@@ -183,9 +185,13 @@ func (f *finder) extend(l *layer, a *analysis) (*layer, *analysis) {
 			break
 		}
 		delete(f.misses, root)
+		path = append(path, root)
 		if next.attrs.Int("gate") != best.attrs.Int("gate") || b.layouts(next) < from.layouts(best) {
 			best, from = next, b
 		}
+	}
+	for _, name := range path {
+		f.covered[name] = true
 	}
 	return best, from
 }
@@ -231,11 +237,24 @@ func (g *graph) generations(opaque map[string]bool) {
 			}
 		}
 		argument := n.Domain == "" && len(n.Inputs) > 0 && g.class[n.Inputs[0]] == data
-		if argument && slices.Contains([]string{"Exp", "Softmax", "LogSoftmax", "ReduceLogSumExp"}, n.Op) {
+		logarithm := 0 // of exponentials, as far as sums alone lie between: exp of it is of their generation
+		if argument && slices.Contains([]string{"Add", "Sub", "Neg", "Identity", "Transpose", "Reshape", "Unsqueeze", "Squeeze", "Expand"}, n.Op) {
+			for _, name := range n.Inputs {
+				logarithm = max(logarithm, g.logs[name])
+			}
+		}
+		switch {
+		case !argument:
+		case n.Op == "Exp" && g.logs[n.Inputs[0]] > 0:
+			own = g.logs[n.Inputs[0]]
+		case slices.Contains([]string{"Exp", "Softmax", "LogSoftmax", "ReduceLogSumExp"}, n.Op):
 			own = cone + 1
 		}
+		if n.Op == "Log" || n.Op == "LogSoftmax" || n.Op == "ReduceLogSumExp" {
+			logarithm = own
+		}
 		for _, name := range n.Outputs {
-			g.ranges[name], g.cones[name] = own, max(cone, own)
+			g.ranges[name], g.cones[name], g.logs[name] = own, max(cone, own), logarithm
 			if opaque[name] {
 				g.ranges[name] = 0
 			}

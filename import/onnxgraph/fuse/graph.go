@@ -35,7 +35,8 @@ type graph struct {
 	shapes map[string][]size                 // of every value that was computed
 	known  [probes]map[string]*tensor.Tensor // values that are not data
 	inputs [probes]map[string]*tensor.Tensor // of the probes
-	ranges map[string]int                    // generation of the exponentials a value is made of; see generation.go
+	ranges map[string]int                    // generation of the exponentials a value is made of; see generations
+	logs   map[string]int                    // the generation of the exponentials that a value is a logarithm of
 	cones  map[string]int                    // the largest generation anywhere before a value
 }
 
@@ -43,7 +44,7 @@ type graph struct {
 func newGraph(ctx context.Context, m *onnxgraph.Model, inputs [probes]map[string]*tensor.Tensor) (*graph, error) {
 	g := &graph{model: m, nodes: m.Nodes(), inputs: inputs, makers: map[string]int{}, users: map[string][]int{},
 		class: map[string]class{}, same: map[string]string{}, shapes: map[string][]size{}, ranges: map[string]int{},
-		cones: map[string]int{}, dtypes: map[string]tensor.DType{}}
+		cones: map[string]int{}, logs: map[string]int{}, dtypes: map[string]tensor.DType{}}
 	for _, v := range m.Inputs() {
 		g.class[v.Name], g.dtypes[v.Name] = data, v.DType
 	}

@@ -91,6 +91,11 @@ func (a *analysis) match(ctx context.Context, root string, idx indices, p poly) 
 	if err != nil {
 		return nil, err
 	}
+	if a.shareHeads(l, c) { // fewer heads than the kernel has rows: read it again
+		if ratio, err = c.read(l); err != nil {
+			return nil, err
+		}
+	}
 	if scale := rest.coef * ratio; math.Abs(scale-1) > 1e-6 {
 		return nil, missf("the ratio of the sums is multiplied by %g", scale)
 	}
@@ -352,6 +357,27 @@ func (a *analysis) roles(l *layer, c *coefficients) error {
 		}
 	}
 	return nil
+}
+
+// shareHeads makes channels of the heads that neither keys nor the numbers of C tell apart: convolutions repeat a head's
+// kernel for each of its channels. It reports whether there were any.
+func (a *analysis) shareHeads(l *layer, c *coefficients) bool {
+	keys := digitsIn(l.k)
+	var heads, channels []digit
+	for i, d := range l.heads {
+		if keys[d] || !c.alike(l, i) {
+			heads = append(heads, d)
+		} else {
+			channels = append(channels, d)
+		}
+	}
+	if len(channels) == 0 {
+		return false
+	}
+	rest := slices.Concat(channels, l.channels)
+	l.channels = slices.DeleteFunc(l.out.digits(), func(d digit) bool { return !slices.Contains(rest, d) })
+	l.heads = heads
+	return true
 }
 
 // splitBias takes what depends on the query from the keys: it has a digit of the result that the values do not have.

@@ -48,6 +48,7 @@ type world struct {
 // read computes C of numerator and denominator in every probe and gives their ratio, which must be one number.
 func (c *coefficients) read(l *layer) (float64, error) {
 	ratio := math.NaN()
+	c.cubes = nil
 	for p := range probes {
 		w := &world{
 			sizes:    func(d digit) int { return c.sizes[d][p] },
@@ -79,6 +80,27 @@ func (c *coefficients) read(l *layer) (float64, error) {
 		return 0, missf("no source is ever seen")
 	}
 	return ratio, nil
+}
+
+// alike reports whether C does not depend on the digit of heads at that place.
+func (c *coefficients) alike(l *layer, place int) bool {
+	for p, cube := range c.cubes {
+		lengths := c.lengths(l.heads, p)
+		for h := range cube.heads {
+			at := tensor.Unravel(h, lengths)
+			at[place] = 0
+			first := 0
+			for i, n := range lengths {
+				first = first*n + at[i]
+			}
+			for i := range cube.queries * cube.sources {
+				if n := cube.queries * cube.sources; !equal(cube.c[h*n+i], cube.c[first*n+i]) {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // maxPairs bounds a cube.
