@@ -217,7 +217,9 @@ func (c *coefficients) classifyConv(l *layer, causal bool) error {
 			switch f.base.kind {
 			case tapsOf:
 				for i, d := range f.base.taps.dilation {
-					reach = max(reach, d*c.model.ConstantShape(f.base.name)[2+i], 1)
+					if w := c.elements(f.base.name, 0); w != nil && len(w.Shape) > 2+i {
+						reach = max(reach, d*w.Shape[2+i])
+					}
 				}
 			case beforeOf:
 			default:

@@ -204,6 +204,11 @@ func (a *analysis) linear(n *onnxgraph.Node, idx indices) (poly, error) {
 		if a.class[n.Inputs[0]] == data && a.class[n.Inputs[1]] == data && slices.Equal(x, y) {
 			return nil, nil // a residual, not a key and a bias
 		}
+		for _, name := range n.Inputs {
+			if a.class[name] != data && isVector(a.shapeOf(name)) {
+				return nil, nil // the bias of a projection, a part of the keys
+			}
+		}
 		return a.algebra(n, idx, true)
 	case "Sub", "Neg", "Sum", "Where":
 		return a.algebra(n, idx, true)
@@ -215,6 +220,14 @@ func (a *analysis) linear(n *onnxgraph.Node, idx indices) (poly, error) {
 		}
 	}
 	return nil, nil
+}
+
+func isVector(shape []size) bool {
+	n := 0
+	for _, s := range shape {
+		n += int(truth(s != one))
+	}
+	return n < 2
 }
 
 // algebra writes an operator's result with its operands. It gives nil for operators it does not know.
