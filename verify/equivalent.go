@@ -68,9 +68,6 @@ func leastAllowed(d tensor.DType) float64 {
 	return 2e-5
 }
 
-// farther is what float inputs are multiplied with to see who overflows.
-const farther = 40
-
 // Equivalent runs a model and what it was rewritten to on inputs of several sizes and seeds: the original in float64 for the
 // truth and on ONNX Runtime for the error that is its own; the other in float64, on ONNX Runtime with the kernels and without
 // them. Every AFT node has to be a kernel call. Without ONNX Runtime it is an error.
@@ -213,16 +210,19 @@ func (r *EquivalentRow) fail(format string, args ...any) {
 	}
 }
 
-// overflow runs inputs that are far larger, and says whom they are too large for. It judges nothing: values that large mean
-// something only where the model keeps them in range.
+// overflow runs larger and larger inputs, and says from where on they are too large for the original alone. It judges nothing:
+// values that large mean something only where the model keeps them in range.
 func (q *equivalence) overflow(ctx context.Context, in map[string]*tensor.Tensor) error {
-	large, any := map[string]*tensor.Tensor{}, false
-	for name, t := range in {
-		large[name] = t
-		if t.DType.IsFloat() {
+	for _, by := range []float64{10, 30, 100, 300, 1000} {
+		large, any := map[string]*tensor.Tensor{}, false
+		for name, t := range in {
+			large[name] = t
+			if !t.DType.IsFloat() {
+				continue
+			}
 			x := t.Float64s()
 			for i := range x {
-				x[i] *= farther
+				x[i] *= by
 			}
 			var err error
 			if large[name], err = tensor.FromFloat64s(t.DType, t.Shape, x); err != nil {
@@ -230,34 +230,44 @@ func (q *equivalence) overflow(ctx context.Context, in map[string]*tensor.Tensor
 			}
 			any = true
 		}
+		if !any {
+			return nil
+		}
+		lost, kept, err := q.undefined(ctx, large)
+		if err != nil {
+			return err
+		}
+		if lost > 0 {
+			if kept == 0 {
+				q.result.Notes = append(q.result.Notes, fmt.Sprintf("inputs %g times larger: the original overflows on ONNX Runtime "+
+					"(%d elements are NaN or infinite), the fused model does not", by, lost))
+			}
+			return nil
+		}
 	}
-	if !any {
-		return nil
-	}
-	want, _, err := q.truth.run(ctx, large)
+	return nil
+}
+
+// undefined counts the elements that the original and the rewritten model with kernels lose on ONNX Runtime.
+func (q *equivalence) undefined(ctx context.Context, in map[string]*tensor.Tensor) (original, kernel int, err error) {
+	want, _, err := q.truth.run(ctx, in)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	own, _, err := q.original.run(ctx, large)
+	own, _, err := q.original.run(ctx, in)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	got, _, err := q.programs[Kernel].run(ctx, large)
+	got, _, err := q.programs[Kernel].run(ctx, in)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	lost, kept := 0, 0
 	for _, v := range q.truth.graph.Outputs() {
 		_, n := relativeError(own[v.Name], want[v.Name])
 		_, m := relativeError(got[v.Name], want[v.Name])
-		lost, kept = lost+n, kept+m
+		original, kernel = original+n, kernel+m
 	}
-	if lost > 0 && kept == 0 {
-		q.result.Notes = append(q.result.Notes, fmt.Sprintf(
-			"inputs %d times larger: the original overflows on ONNX Runtime (%d elements are NaN or infinite), the fused model does not",
-			farther, lost))
-	}
-	return nil
+	return original, kernel, nil
 }
 
 // relativeError is the largest error of an element over the largest value of the tensor, and how many elements are NaN or

@@ -68,6 +68,7 @@ func TestDirections(t *testing.T) {
 		{"import/dialect", "knows reference models and checkpoints", under("internal", "reference", "import/checkpoint")},
 		{"import", "never imports export", under("internal", "reference", "ops", "import")},
 		{"import/onnxgraph", "never imports export", under("internal", "reference", "ops", "import")},
+		{"import/onnxgraph/fuse", "knows neither engines nor files", under("internal", "reference", "ops", "import/onnxgraph")},
 		{"export", "never imports import", under("internal", "reference", "ops")},
 		{"verify", "does not know the command line", not("cmd")},
 		{"task", "knows no engine and no file", under("internal", "reference", "ops")},

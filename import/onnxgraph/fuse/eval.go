@@ -42,8 +42,13 @@ type place struct {
 
 // leaf is an element of a value that is not looked into. Such values come before all that is made of them: lengths of axes
 // can be read off them.
-func (a *analysis) leaf(name string, at indices) poly {
+func (a *analysis) leaf(name string, at indices) (poly, error) {
 	shape := a.shapeOf(name)
+	for i, x := range at {
+		if a.class[name] == data && a.extent(x) != shape[i] {
+			return nil, errShape // a Slice took a part: that is the value to take
+		}
+	}
 	for i, x := range at {
 		if len(x) != 1 || a.sizes[x[0]] != shape[i] {
 			continue
@@ -52,7 +57,7 @@ func (a *analysis) leaf(name string, at indices) poly {
 			a.seen[x[0]] = place{name, i}
 		}
 	}
-	return of(element(name, at))
+	return of(element(name, at)), nil
 }
 
 // value is an element of a value of the graph. Inside an exponent, sums are taken apart whatever they are made of.
@@ -75,11 +80,11 @@ func (a *analysis) value(name string, idx indices, exponent bool) (poly, error) 
 		if c, ok := a.scalar(name); ok {
 			return number(c), nil
 		}
-		return a.leaf(name, at), nil
+		return a.leaf(name, at)
 	}
 	i, made := a.makers[name]
 	if !made || a.opaque[name] || a.nodes[i].Domain != "" || len(a.nodes[i].Outputs) != 1 && a.nodes[i].Op != "Dropout" {
-		return a.leaf(name, at), nil
+		return a.leaf(name, at)
 	}
 	n := &a.nodes[i]
 	p, err := a.layout(n, at, exponent)
@@ -93,7 +98,7 @@ func (a *analysis) value(name string, idx indices, exponent bool) (poly, error) 
 	case errors.As(err, &split) || errors.Is(err, errLarge):
 		return nil, err
 	case err != nil || p == nil:
-		return a.leaf(name, at), nil
+		return a.leaf(name, at)
 	}
 	return p, nil
 }
@@ -136,25 +141,58 @@ func (a *analysis) layout(n *onnxgraph.Node, idx indices, exponent bool) (poly, 
 		return a.value(from, idx[len(idx)-len(shape):], exponent)
 	case "Slice":
 		return a.slice(n, idx, exponent)
+	case "Pad":
+		return a.unpad(n, idx, exponent)
 	}
 	return nil, nil
+}
+
+// unpad looks through a Pad behind the end of axes, where an index does not reach that far.
+func (a *analysis) unpad(n *onnxgraph.Node, idx indices, exponent bool) (poly, error) {
+	shape := a.shapeOf(n.Inputs[0])
+	for i, x := range idx {
+		if a.extent(x) != shape[i] {
+			return nil, nil
+		}
+	}
+	if n.Version < 11 || len(n.Inputs) < 2 {
+		return nil, nil
+	}
+	for p := range probes {
+		t := a.elements(n.Inputs[1], p)
+		if t == nil || t.Len() != 2*len(shape) {
+			return nil, nil
+		}
+		for _, before := range t.Float64s()[:len(shape)] {
+			if before != 0 {
+				return nil, nil
+			}
+		}
+	}
+	return a.value(n.Inputs[0], idx, exponent)
 }
 
 // isFloat reports whether a value is of a floating-point type.
 func (a *analysis) isFloat(name string) bool { return a.dtypes[name].IsFloat() }
 
-// slice looks through a Slice that keeps everything, and through one that cuts what a convolution padded.
+// slice looks through a Slice that keeps everything or the beginning, and through one that cuts what a convolution padded.
 func (a *analysis) slice(n *onnxgraph.Node, idx indices, exponent bool) (poly, error) {
 	in, out := a.shapeOf(n.Inputs[0]), a.shapeOf(n.Outputs[0])
 	if slices.Equal(in, out) {
 		return a.value(n.Inputs[0], idx, exponent)
 	}
 	i, made := a.makers[a.rep(n.Inputs[0])]
-	if !made || a.nodes[i].Op != "Conv" || a.ranges[a.rep(n.Inputs[0])] != a.generation {
+	if !made || a.ranges[a.rep(n.Inputs[0])] != a.generation {
 		return nil, nil
 	}
 	starts, err := a.starts(n, len(in))
 	if err != nil {
+		return nil, nil
+	}
+	if !slices.ContainsFunc(starts, func(s int) bool { return s != 0 }) {
+		return a.value(n.Inputs[0], idx, exponent)
+	}
+	if a.nodes[i].Op != "Conv" {
 		return nil, nil
 	}
 	return a.conv(&a.nodes[i], idx, starts)

@@ -103,7 +103,9 @@ func (a *analysis) match(ctx context.Context, root string, idx indices, p poly) 
 		return nil, err
 	}
 	for _, guard := range slices.Sorted(maps.Keys(a.guards)) {
-		l.notes = append(l.notes, fmt.Sprintf("without the %g that keeps the denominator from 0", guard))
+		if guard > 1e-30 { // less is lost in every sum of float that has a term
+			l.notes = append(l.notes, fmt.Sprintf("without the %v that keeps the denominator from 0", float32(guard)))
+		}
 	}
 	return l, nil
 }
