@@ -51,7 +51,7 @@ func newCatalog() *catalog {
 func families() [][]operator {
 	return [][]operator{
 		binaryOperators(), unaryOperators(), logicOperators(), reduceOperators(), softmaxOperators(), normOperators(),
-		matrixOperators(), convOperators(), shapeOperators(), layoutOperators(), indexOperators(), constantOperators(), castOperators(),
+		matrixOperators(), convOperators(), poolOperators(), scatterOperators(), shapeOperators(), layoutOperators(), indexOperators(), constantOperators(), castOperators(),
 	}
 }
 

@@ -1,0 +1,196 @@
+package onnxgraph
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/aftonnx/aftonnx/internal/tensor"
+)
+
+// poolOperators take the maximum or mean of a window that slides over spatial axes.
+func poolOperators() []operator {
+	attrs := func(own kinds) kinds {
+		for name, kind := range (kinds{"auto_pad": attrString, "ceil_mode": attrInt, "kernel_shape": attrInts, "pads": attrInts,
+			"strides": attrInts, "dilations": attrInts}) {
+			own[name] = kind
+		}
+		return own
+	}
+	return []operator{
+		{name: "MaxPool", in: span{1, 1}, out: span{1, 2}, attrs: attrs(kinds{"storage_order": attrInt}), run: runMaxPool},
+		{name: "AveragePool", in: span{1, 1}, attrs: attrs(kinds{"count_include_pad": attrInt}), run: runAveragePool},
+	}
+}
+
+// pool is the geometry of a window over an input of (N, C, spatial axes).
+type pool struct {
+	in, out, kernel, steps, dilations, before, after []int
+}
+
+func (c *call) pool() (*pool, []int, error) {
+	v := c.in[0]
+	rank := len(v.shape) - 2
+	given := c.ints("kernel_shape")
+	if rank < 1 || len(given) != rank {
+		return nil, nil, fmt.Errorf("attribute \"kernel_shape\" is %v for an input of shape %s, want one number a spatial axis", given,
+			tensor.FormatShape(v.shape))
+	}
+	p := &pool{in: v.shape[2:]}
+	var err error
+	if p.steps, err = positive(c, "strides", rank); err != nil {
+		return nil, nil, err
+	}
+	if p.dilations, err = positive(c, "dilations", rank); err != nil {
+		return nil, nil, err
+	}
+	if p.kernel, err = positive(c, "kernel_shape", rank); err != nil {
+		return nil, nil, err
+	}
+	for i, size := range p.in {
+		reach := (p.kernel[i]-1)*p.dilations[i] + 1
+		before, after, err := pads(c, i, rank, size, reach, p.steps[i])
+		if err != nil {
+			return nil, nil, err
+		}
+		room := size + before + after - reach
+		if room < 0 {
+			return nil, nil, fmt.Errorf("spatial axis %d has %d elements with padding, want at least %d, the window's reach", i,
+				size+before+after, reach)
+		}
+		n := room/p.steps[i] + 1
+		if c.int("ceil_mode", 0) != 0 && room%p.steps[i] != 0 && n*p.steps[i] < size+before { // one more, unless it begins in the padding
+			n++
+		}
+		p.out, p.before, p.after = append(p.out, n), append(p.before, before), append(p.after, after)
+	}
+	return p, append([]int{v.shape[0], v.shape[1]}, p.out...), nil
+}
+
+// visit calls f for every element of the window at an output's place: its offset in the plane, -1 in the padding. What lies
+// beyond the padding is not visited.
+func (p *pool) visit(at []int, f func(offset int)) {
+	n := 1
+	for _, k := range p.kernel {
+		n *= k
+	}
+next:
+	for i := range n {
+		offset, inside := 0, true
+		for axis, k := range tensor.Unravel(i, p.kernel) {
+			x := at[axis]*p.steps[axis] + k*p.dilations[axis] - p.before[axis]
+			if x >= p.in[axis]+p.after[axis] {
+				continue next
+			}
+			inside = inside && x >= 0 && x < p.in[axis]
+			offset = offset*p.in[axis] + x
+		}
+		if !inside {
+			offset = -1
+		}
+		f(offset)
+	}
+}
+
+// planes runs f for every element of the result.
+func (p *pool) planes(shape []int, f func(i, base int, at []int)) {
+	out, in := 1, 1
+	for i := range p.out {
+		out, in = out*p.out[i], in*p.in[i]
+	}
+	n := shape[0] * shape[1] * out
+	window := 1
+	for _, k := range p.kernel {
+		window *= k
+	}
+	parallel(n, 16*window, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			f(i, i/out*in, tensor.Unravel(i%out, p.out))
+		}
+	})
+}
+
+func runMaxPool(c *call) ([]*value, error) {
+	v := c.in[0]
+	if v.dtype == tensor.Bool {
+		return nil, fmt.Errorf("the operand is bool, want numbers")
+	}
+	p, shape, err := c.pool()
+	if err != nil {
+		return nil, err
+	}
+	if c.int("storage_order", 0) != 0 && len(p.in) > 2 {
+		return nil, fmt.Errorf("attribute \"storage_order\" is 1 with %d spatial axes, want at most 2", len(p.in))
+	}
+	out, err := c.alloc(v.dtype, shape)
+	if err != nil {
+		return nil, err
+	}
+	where, err := c.alloc(tensor.Int64, shape)
+	if err != nil || out.len() == 0 {
+		return []*value{out, where}, err
+	}
+	columnFirst := c.int("storage_order", 0) != 0 && len(p.in) == 2
+	at := func(i int) float64 {
+		if v.isFloat() {
+			return v.f[i]
+		}
+		return float64(v.i[i])
+	}
+	p.planes(shape, func(i, base int, place []int) {
+		best, from := math.Inf(-1), -1
+		p.visit(place, func(offset int) {
+			if offset < 0 {
+				return
+			}
+			if x := at(base + offset); from < 0 || x > best || x != x {
+				best, from = x, offset
+			}
+		})
+		switch {
+		case from < 0 && out.isFloat():
+			out.f[i] = best
+			return
+		case from < 0:
+			out.i[i] = lowest(v.dtype)
+			return
+		case out.isFloat():
+			out.f[i] = best
+		default:
+			out.i[i] = v.i[base+from]
+		}
+		if columnFirst {
+			from = from%p.in[1]*p.in[0] + from/p.in[1]
+		}
+		where.i[i] = int64(base + from)
+	})
+	return []*value{out, where}, nil
+}
+
+func runAveragePool(c *call) ([]*value, error) {
+	v := c.in[0]
+	if !v.isFloat() {
+		return nil, fmt.Errorf("the operand is %s, want a floating-point type", v.dtype)
+	}
+	p, shape, err := c.pool()
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.alloc(v.dtype, shape)
+	if err != nil || out.len() == 0 {
+		return []*value{out}, err
+	}
+	all := c.int("count_include_pad", 0) != 0
+	p.planes(shape, func(i, base int, place []int) {
+		sum, n := 0.0, 0
+		p.visit(place, func(offset int) {
+			if offset >= 0 {
+				sum += v.f[base+offset]
+			}
+			if offset >= 0 || all {
+				n++
+			}
+		})
+		out.f[i] = sum / float64(n)
+	})
+	return []*value{out}, nil
+}
