@@ -18,6 +18,7 @@ import (
 type Options struct {
 	Cases    []Case
 	Models   []Model // whole networks
+	Fused    []FusedModel
 	Threads  int
 	Spinning bool
 	Plan     Plan
@@ -45,6 +46,14 @@ func Run(ctx context.Context, rt *ort.Runtime, o Options) ([]Row, error) {
 	for _, m := range o.Models {
 		step(m.Name)
 		more, err := measureModel(ctx, rt, m, o)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.Name, err)
+		}
+		rows = append(rows, more...)
+	}
+	for _, m := range o.Fused {
+		step(m.Name)
+		more, err := measureFused(ctx, rt, m, o)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.Name, err)
 		}

@@ -37,6 +37,12 @@ func longInputs(ctx context.Context, m *onnxgraph.Model, seed uint64) map[string
 	return nil
 }
 
+// SizedInputs makes seeded inputs for a model that may be anybody's: the first dynamic dimension of an input is the batch, the
+// next is the sequence, others are multiples of it. The error is that of a run without its products.
+func SizedInputs(ctx context.Context, m *onnxgraph.Model, batch, sequence int, seed uint64) (map[string]*tensor.Tensor, error) {
+	return tryInputs(ctx, m, batch, sequence, seed)
+}
+
 // tryInputs makes inputs and runs the model on them without its products.
 func tryInputs(ctx context.Context, m *onnxgraph.Model, batch, step int, seed uint64) (map[string]*tensor.Tensor, error) {
 	s := &inputShapes{model: m, sizes: InputSizes{Batch: batch, Sequence: step}, bound: map[string]int{}}

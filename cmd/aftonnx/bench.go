@@ -4,14 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/aftonnx/aftonnx/bench"
 	"github.com/aftonnx/aftonnx/internal/atomicfile"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/ops/kernel"
 	"github.com/aftonnx/aftonnx/ort"
+	"github.com/aftonnx/aftonnx/verify"
 )
 
 type benchFlags struct {
@@ -23,6 +26,9 @@ type benchFlags struct {
 	markdown bool
 	plot     string
 	force    bool
+	fuse     string
+	batch    int
+	sequence int
 }
 
 func (a *app) benchCommand() *cobra.Command {
@@ -36,7 +42,9 @@ engines of a case run in turns in one process, and what they compute is checked.
 
 A case is an operator and its size, such as AFTLocal/s32/causal/T1024, AFTConv1D/h8/s16/causal/T512/D256, AFTConv2D/k15/14x14/D384/B16
 or AFTFull/T197/D384/B16; a pattern such as 'AFTSimple*' means those of the default set, a few minutes without --case. --all adds
-16384 positions and whole models of the paper, which --case 'enwik8*' also names.`,
+16384 positions and whole models of the paper, which --case 'enwik8*' also names.
+
+--fuse times a model of another exporter as it is (user) beside what "aftonnx fuse" makes of it.`,
 		Args: exactly(0, ""),
 		RunE: func(*cobra.Command, []string) error { return a.bench(&o) },
 	}
@@ -48,6 +56,9 @@ or AFTFull/T197/D384/B16; a pattern such as 'AFTSimple*' means those of the defa
 	f.BoolVar(&o.markdown, "markdown", false, "the tables of docs/performance.md")
 	f.StringVar(&o.plot, "plot", "", "write how times grow with T as `FILE.svg`")
 	f.BoolVar(&o.force, "force", false, "replace an existing file")
+	f.StringVar(&o.fuse, "fuse", "", "instead: `MODEL.onnx` as it is, and fused")
+	f.IntVar(&o.batch, "batch", 1, "the batch of that model's inputs")
+	f.IntVar(&o.sequence, "sequence", 256, "their sequence length")
 	a.addJSON(f, benchSchema)
 	o.runtime.add(f)
 	return cmd
@@ -62,6 +73,11 @@ func (a *app) bench(o *benchFlags) (err error) {
 	options, err := o.selection()
 	if err != nil {
 		return err
+	}
+	if o.fuse != "" {
+		if err := a.benchFused(&options, o); err != nil {
+			return err
+		}
 	}
 	rt, err := ort.Open(a.ctx, o.runtime.options(a))
 	if err != nil {
@@ -97,6 +113,12 @@ func (o *benchFlags) check(a *app) error {
 	if o.repeats < 1 || o.repeats > 1000 {
 		return usagef("--repeats %d: want 1..1000", o.repeats)
 	}
+	if o.fuse != "" && (len(o.cases) > 0 || o.all || o.plot != "" || o.markdown) {
+		return usagef("--fuse: is measured alone, without --case, --all, --plot or --markdown")
+	}
+	if o.batch < 1 || o.sequence < 1 {
+		return usagef("--batch %d --sequence %d: want 1 or more", o.batch, o.sequence)
+	}
 	if o.markdown && a.json {
 		return usagef("--markdown and --json: want one of them")
 	}
@@ -130,6 +152,34 @@ func (o *benchFlags) selection() (bench.Options, error) {
 		return options, usagef("--plot: want a case at two lengths, with B = 1 and D = 512")
 	}
 	return options, nil
+}
+
+// benchFused replaces the cases by a model and what it is fused to.
+func (a *app) benchFused(options *bench.Options, o *benchFlags) error {
+	f, err := openModel(o.fuse, "fuse")
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	result, err := a.findAFT(f, &fuseFlags{})
+	if err != nil {
+		return err
+	}
+	if result.Model == nil {
+		return inputf("%q: no AFT layer in standard operators was found", o.fuse)
+	}
+	fused, err := onnxpb.Encode(result.Model)
+	if err != nil {
+		return inputf("%q: %w", o.fuse, err)
+	}
+	inputs, err := verify.SizedInputs(a.ctx, f.graph, o.batch, o.sequence, 0)
+	if err != nil {
+		return usagef("--batch %d --sequence %d: %w", o.batch, o.sequence, err)
+	}
+	options.Cases, options.Models = nil, nil
+	options.Fused = []bench.FusedModel{{Name: filepath.Base(o.fuse), Original: f.data, Fused: fused, Dir: filepath.Dir(o.fuse),
+		Inputs: inputs, Output: f.graph.Outputs()[0].Name}}
+	return nil
 }
 
 func (a *app) writePlot(r *bench.Report, o *benchFlags) error {
