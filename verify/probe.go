@@ -38,16 +38,11 @@ func longInputs(ctx context.Context, m *onnxgraph.Model, seed uint64) map[string
 }
 
 // SizedInputs makes seeded inputs for a model that may be anybody's: the first dynamic dimension of an input is the batch, the
-// next is the sequence, others are multiples of it. The error is that of a run without its products.
-func SizedInputs(ctx context.Context, m *onnxgraph.Model, batch, sequence int, seed uint64) (map[string]*tensor.Tensor, error) {
-	return tryInputs(ctx, m, batch, sequence, seed)
-}
-
-// tryInputs makes inputs and runs the model on them without its products.
-func tryInputs(ctx context.Context, m *onnxgraph.Model, batch, step int, seed uint64) (map[string]*tensor.Tensor, error) {
-	s := &inputShapes{model: m, sizes: InputSizes{Batch: batch, Sequence: step}, bound: map[string]int{}}
-	s.grid = divide(step)
-	next := step
+// next is the sequence, others are multiples of it. Whether the model takes them is not tried.
+func SizedInputs(m *onnxgraph.Model, batch, sequence int, seed uint64) (map[string]*tensor.Tensor, error) {
+	s := &inputShapes{model: m, sizes: InputSizes{Batch: batch, Sequence: sequence}, bound: map[string]int{}}
+	s.grid = divide(sequence)
+	next := sequence
 	for _, v := range m.Inputs() {
 		for axis, d := range v.Dims {
 			if d.Size >= 0 || d.Name == "" {
@@ -61,7 +56,7 @@ func tryInputs(ctx context.Context, m *onnxgraph.Model, batch, step int, seed ui
 				continue
 			}
 			s.bound[d.Name] = next
-			next += step // of a multiple, as patches and strides want it
+			next += sequence // of a multiple, as patches and strides want it
 		}
 	}
 	in := map[string]*tensor.Tensor{}
@@ -72,7 +67,7 @@ func tryInputs(ctx context.Context, m *onnxgraph.Model, batch, step int, seed ui
 		}
 		for axis, d := range v.Dims {
 			if d.Size < 0 && d.Name == "" && axis > 1 {
-				shape[axis] = step
+				shape[axis] = sequence
 			}
 		}
 		if err := s.spend(v.Name, shape); err != nil {
@@ -81,6 +76,15 @@ func tryInputs(ctx context.Context, m *onnxgraph.Model, batch, step int, seed ui
 		if in[v.Name], err = s.value(v, shape, rand.New(rand.NewPCG(seed, uint64(i)))); err != nil {
 			return nil, err
 		}
+	}
+	return in, nil
+}
+
+// tryInputs makes inputs and runs the model on them without its products.
+func tryInputs(ctx context.Context, m *onnxgraph.Model, batch, sequence int, seed uint64) (map[string]*tensor.Tensor, error) {
+	in, err := SizedInputs(m, batch, sequence, seed)
+	if err != nil {
+		return nil, err
 	}
 	hollow := map[string]bool{}
 	for _, n := range m.Nodes() {
@@ -98,6 +102,6 @@ func tryInputs(ctx context.Context, m *onnxgraph.Model, batch, step int, seed ui
 	if slices.Equal(outputs, []string{}) {
 		return in, nil // whoever runs the model will say what it lacks
 	}
-	_, err := m.Run(ctx, in, onnxgraph.RunOptions{Outputs: outputs, Hollow: hollow})
+	_, err = m.Run(ctx, in, onnxgraph.RunOptions{Outputs: outputs, Hollow: hollow})
 	return in, err
 }

@@ -92,6 +92,9 @@ func (a *app) bench(o *benchFlags) (err error) {
 	if errors.Is(err, bench.ErrMismatch) {
 		return &failure{code: exitMismatch, err: err}
 	}
+	if err != nil && o.fuse != "" && a.ctx.Err() == nil {
+		return usagef("--batch %d --sequence %d: %w", o.batch, o.sequence, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -172,7 +175,7 @@ func (a *app) benchFused(options *bench.Options, o *benchFlags) error {
 	if err != nil {
 		return inputf("%q: %w", o.fuse, err)
 	}
-	inputs, err := verify.SizedInputs(a.ctx, f.graph, o.batch, o.sequence, 0)
+	inputs, err := verify.SizedInputs(f.graph, o.batch, o.sequence, 0)
 	if err != nil {
 		return usagef("--batch %d --sequence %d: %w", o.batch, o.sequence, err)
 	}
