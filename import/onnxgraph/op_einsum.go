@@ -45,6 +45,9 @@ func runEinsum(c *call) ([]*value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.charge(append(slices.Clone(summed), len(c.in))); err != nil { // the offsets of the terms
+		return nil, err
+	}
 	s := &contraction{shape: shape, summed: summed, n: n}
 	for i, v := range c.in {
 		s.outer = append(s.outer, e.strides(i, v.shape, e.result))

@@ -66,29 +66,27 @@ func (c *call) pool() (*pool, []int, error) {
 	return p, append([]int{v.shape[0], v.shape[1]}, p.out...), nil
 }
 
-// visit calls f for every element of the window at an output's place: its offset in the plane, -1 in the padding. What lies
-// beyond the padding is not visited.
-func (p *pool) visit(at []int, f func(offset int)) {
-	n := 1
-	for _, k := range p.kernel {
-		n *= k
+// visit calls f for the offset in the plane of every element that the window at an output's place covers, and counts the
+// places of the window, the padding's included; what lies beyond the padding is none.
+func (p *pool) visit(at []int, f func(offset int)) (places float64) {
+	places = 1
+	from, n, inside := make([]int, len(at)), make([]int, len(at)), 1
+	for axis, size := range p.in {
+		start, step := at[axis]*p.steps[axis]-p.before[axis], p.dilations[axis]
+		below := func(end int) int { return min(p.kernel[axis], max(end-start+step-1, 0)/step) } // elements before end
+		places *= float64(below(size + p.after[axis]))
+		from[axis] = below(0)
+		n[axis] = max(below(size)-from[axis], 0)
+		inside *= n[axis]
 	}
-next:
-	for i := range n {
-		offset, inside := 0, true
-		for axis, k := range tensor.Unravel(i, p.kernel) {
-			x := at[axis]*p.steps[axis] + k*p.dilations[axis] - p.before[axis]
-			if x >= p.in[axis]+p.after[axis] {
-				continue next
-			}
-			inside = inside && x >= 0 && x < p.in[axis]
-			offset = offset*p.in[axis] + x
-		}
-		if !inside {
-			offset = -1
+	for i := range inside {
+		offset := 0
+		for axis, k := range tensor.Unravel(i, n) {
+			offset = offset*p.in[axis] + at[axis]*p.steps[axis] - p.before[axis] + (from[axis]+k)*p.dilations[axis]
 		}
 		f(offset)
 	}
+	return places
 }
 
 // planes runs f for every element of the result.
@@ -99,8 +97,8 @@ func (p *pool) planes(shape []int, f func(i, base int, at []int)) {
 	}
 	n := shape[0] * shape[1] * out
 	window := 1
-	for _, k := range p.kernel {
-		window *= k
+	for i, k := range p.kernel {
+		window *= min(k, p.in[i])
 	}
 	parallel(n, 16*window, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
@@ -139,9 +137,6 @@ func runMaxPool(c *call) ([]*value, error) {
 	p.planes(shape, func(i, base int, place []int) {
 		best, from := math.Inf(-1), -1
 		p.visit(place, func(offset int) {
-			if offset < 0 {
-				return
-			}
 			if x := at(base + offset); from < 0 || x > best || x != x {
 				best, from = x, offset
 			}
@@ -181,16 +176,15 @@ func runAveragePool(c *call) ([]*value, error) {
 	}
 	all := c.int("count_include_pad", 0) != 0
 	p.planes(shape, func(i, base int, place []int) {
-		sum, n := 0.0, 0
-		p.visit(place, func(offset int) {
-			if offset >= 0 {
-				sum += v.f[base+offset]
-			}
-			if offset >= 0 || all {
-				n++
-			}
+		sum, n := 0.0, 0.0
+		places := p.visit(place, func(offset int) {
+			sum += v.f[base+offset]
+			n++
 		})
-		out.f[i] = sum / float64(n)
+		if all {
+			n = places
+		}
+		out.f[i] = sum / n
 	})
 	return []*value{out}, nil
 }

@@ -24,7 +24,7 @@ func FuzzNodes(f *testing.F) {
 
 func TestRandomNodes(t *testing.T) {
 	results := 0
-	for seed := range uint64(6000) {
+	for seed := range uint64(8000) {
 		if runRandomNode(t, seed) {
 			results++
 		}

@@ -420,7 +420,7 @@ func (f *formulation) check(t *testing.T, opset int64, dtype tensor.DType) {
 }
 
 // model builds the formulation at an opset: axes of reductions are an attribute before opset 18.
-func (f *formulation) model(t *testing.T, opset int64, dtype tensor.DType) *onnxpb.ModelProto {
+func (f *formulation) model(t testing.TB, opset int64, dtype tensor.DType) *onnxpb.ModelProto {
 	t.Helper()
 	g := &onnxpb.GraphProto{Name: "formulation"}
 	dims := func(last ...onnxpb.Dim) []onnxpb.Dim {
@@ -499,7 +499,7 @@ func (f *formulation) inputs(t *testing.T, dtype tensor.DType, batch, sequence i
 	return in
 }
 
-func typed(t *testing.T, d tensor.DType, shape []int, values ...float64) *tensor.Tensor {
+func typed(t testing.TB, d tensor.DType, shape []int, values ...float64) *tensor.Tensor {
 	t.Helper()
 	x, err := tensor.FromFloat64s(d, shape, values)
 	if err != nil {
@@ -509,7 +509,7 @@ func typed(t *testing.T, d tensor.DType, shape []int, values ...float64) *tensor
 }
 
 // constants are the initialisers that formulations may use.
-func constants(t *testing.T, dtype tensor.DType) map[string]*tensor.Tensor {
+func constants(t testing.TB, dtype tensor.DType) map[string]*tensor.Tensor {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(3, 4))
 	matrix := func(rows, columns int, f func(i, j int) float64) *tensor.Tensor {
