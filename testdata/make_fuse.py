@@ -166,7 +166,8 @@ class Hybrid(nn.Module):
 
 
 MODELS = [
-    (Full, 17, True, ["AFTFull"]), (Full, 13, False, ["AFTFull"]), (Simple, 17, True, ["AFTSimple"]),
+    (Full, 17, True, ["AFTFull"]), (Full, 13, False, ["AFTFull"]),
+    (Full, 11, True, ["AFTFull"]), (Pairs, 9, False, ["AFTFull"]), (Heads, 12, True, ["AFTFull"]), (Simple, 17, True, ["AFTSimple"]),
     (SequenceFirst, 17, True, ["AFTLocal"]), (Pairs, 17, True, ["AFTFull"]), (Factorised, 17, True, ["AFTFull"]),
     (Running, 13, True, ["AFTSimple"]), (Masked, 17, True, ["AFTFull"]), (Heads, 17, True, ["AFTFull"]),
     (Distance, 17, True, ["AFTFull"]), (Conv1D, 17, True, ["AFTConv1D"]), (Conv2D, 17, False, ["AFTConv2D"]),

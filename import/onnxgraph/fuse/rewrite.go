@@ -98,6 +98,9 @@ func (r *rewriter) replace(l *layer, e *emitter) {
 
 // finish removes what nothing needs any more, and gives the model the functions of its new nodes.
 func (r *rewriter) finish() (*onnxpb.ModelProto, error) {
+	if err := r.raise(); err != nil {
+		return nil, err
+	}
 	before := live(r.proto.Graph, r.model.Nodes())
 	var nodes []*onnxpb.NodeProto
 	for i, n := range r.nodes {
