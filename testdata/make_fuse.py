@@ -1,11 +1,13 @@
 """Writes testdata/fuse: AFT layers in plain PyTorch, each another way to write them, exported with torch.onnx.
 
-    python3 testdata/make_fuse.py
+    python3 testdata/make_fuse.py            # testdata/fuse
+    python3 testdata/make_fuse.py stack DIR  # the models of docs/performance-avx512.md: six layers of 512 channels, MLPs
 
 fuse.json says what a fuser has to find in each. Made with PyTorch 1.13; others name nodes and fold constants differently.
 """
 import json
 import os
+import sys
 
 import torch
 import torch.nn as nn
@@ -175,7 +177,31 @@ MODELS = [
 ]
 
 
+class Stack(nn.Module):
+    def __init__(self, kind, layers=6, dim=512, positions=1024):
+        super().__init__()
+        self.layers, self.norm = nn.ModuleList([kind(dim, dim) for _ in range(layers)]), nn.LayerNorm(dim)
+        for layer in self.layers:
+            layer.w = nn.Parameter(torch.randn(positions, positions) * 0.1)
+        self.ffn = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = x + layer(self.norm(x))
+            x = x + self.ffn(self.norm(x))
+        return x
+
+
+def stacks(folder):
+    for kind in (Full, Masked):
+        torch.manual_seed(0)
+        torch.onnx.export(Stack(kind).eval(), torch.randn(1, 16, 512), os.path.join(folder, kind.__name__.lower() + ".onnx"),
+                          input_names=["x"], output_names=["y"], opset_version=17, dynamic_axes={"x": {0: "batch", 1: "sequence"}})
+
+
 def main():
+    if sys.argv[1:2] == ["stack"]:
+        return stacks(sys.argv[2])
     os.makedirs(OUT, exist_ok=True)
     entries = []
     for kind, opset, dynamic, want in MODELS:

@@ -109,7 +109,11 @@ func (a *app) fuse(path string, o *fuseFlags) error {
 		return a.printFusion(view)
 	}
 	if result.Model == nil {
-		return errors.Join(a.printFusion(view), inputf("%q: no AFT layer in standard operators was found, nothing is written", path))
+		none := inputf("%q: no AFT layer in standard operators was found, nothing is written", path)
+		if hasOperators(f) {
+			none.hint("the model has %s operators already", ops.Domain)
+		}
+		return errors.Join(a.printFusion(view), none)
 	}
 	return a.finishFusion(f, result.Model, view, to, o)
 }

@@ -20,7 +20,7 @@ func scatterOperators() []operator {
 	}
 }
 
-// place turns an index that may count from the back into 0..size-1.
+// placeOf turns an index that may count from the back into 0..size-1.
 func placeOf(x int64, size int) (int, error) {
 	if x < -int64(size) || x >= int64(size) {
 		return 0, fmt.Errorf("an index is %d, want %d..%d", x, -size, size-1)
@@ -93,7 +93,7 @@ func runGatherElements(c *call) ([]*value, error) {
 	return []*value{out}, nil
 }
 
-// slices lists where the slices begin that the last axis of index names, after `batch` leading axes that go in step.
+// slicesAt lists where the slices begin that the last axis of index names, after `batch` leading axes that go in step.
 func slicesAt(index *value, shape []int, batch int) (places []int, size int, err error) {
 	if err := indexType(index); err != nil {
 		return nil, 0, err

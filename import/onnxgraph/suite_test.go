@@ -52,7 +52,7 @@ var known = map[string]string{
 // TestConformanceSuite runs ONNX's own node tests, which Debian's python3-onnx generates (see docs/conformance.md).
 func TestConformanceSuite(t *testing.T) {
 	if *suiteDir == "" {
-		t.Skip("no -onnx-testdata")
+		t.Skip("needs ONNX's test data, which is not in the repository: docs/conformance.md says how to make it, then -onnx-testdata DIR")
 	}
 	cases, err := filepath.Glob(filepath.Join(*suiteDir, "node", "test_*"))
 	if err != nil || len(cases) == 0 {

@@ -25,7 +25,7 @@ const hides = -1e4
 type analysis struct {
 	*graph
 	space
-	generation int             // exponentials of this generation are looked into; see graph.ranges
+	generation int             // exponentials of this generation are looked into; see graph.generationOf
 	opaque     map[string]bool // values that have been fused: they are taken as they are
 	steps      int
 	seen       map[digit]place  // an axis that a digit alone counts along
@@ -88,7 +88,7 @@ func (a *analysis) value(name string, idx indices, exponent bool) (poly, error) 
 	}
 	n := &a.nodes[i]
 	p, err := a.layout(n, at, exponent)
-	if p == nil && err == nil && a.ranges[name] == a.generation {
+	if p == nil && err == nil && a.generationOf[name] == a.generation {
 		p, err = a.algebra(n, at, exponent)
 	} else if p == nil && err == nil && exponent {
 		p, err = a.linear(n, at)

@@ -94,7 +94,7 @@ func (f *finder) find() error {
 			return err
 		}
 		root := f.nodes[i].Outputs[0]
-		if f.ranges[root] == 0 || f.covered[root] || f.rep(root) != root || !canEnd(f.nodes[i].Op) {
+		if f.generationOf[root] == 0 || f.covered[root] || f.rep(root) != root || !canEnd(f.nodes[i].Op) {
 			continue
 		}
 		l, a := f.try(root)
@@ -128,7 +128,7 @@ func canEnd(op string) bool {
 func (f *finder) try(root string) (*layer, *analysis) {
 	splits := map[string]size{}
 	for range 16 {
-		a := &analysis{graph: f.graph, space: space{splits: splits}, generation: f.ranges[root], opaque: f.opaque,
+		a := &analysis{graph: f.graph, space: space{splits: splits}, generation: f.generationOf[root], opaque: f.opaque,
 			guards: map[float64]bool{}, seen: map[digit]place{}}
 		l, err := a.read(f.ctx, root)
 		var split *splitError
@@ -175,7 +175,7 @@ func (f *finder) extend(l *layer, a *analysis) (*layer, *analysis) {
 	path := []string{root}
 	for range 12 {
 		users := f.users[root]
-		if len(users) != 1 || len(f.nodes[users[0]].Outputs) != 1 || f.ranges[f.nodes[users[0]].Outputs[0]] != a.generation {
+		if len(users) != 1 || len(f.nodes[users[0]].Outputs) != 1 || f.generationOf[f.nodes[users[0]].Outputs[0]] != a.generation {
 			break
 		}
 		root = f.nodes[users[0]].Outputs[0]
@@ -232,7 +232,7 @@ func (g *graph) generations(opaque map[string]bool) {
 		for _, name := range n.Inputs {
 			cone = max(cone, g.cones[name])
 			if isAlgebra(n.Op) && n.Domain == "" {
-				own = max(own, g.ranges[name])
+				own = max(own, g.generationOf[name])
 			}
 		}
 		argument := n.Domain == "" && len(n.Inputs) > 0 && g.class[n.Inputs[0]] == data
@@ -253,9 +253,9 @@ func (g *graph) generations(opaque map[string]bool) {
 			logarithm = own
 		}
 		for _, name := range n.Outputs {
-			g.ranges[name], g.cones[name], g.logs[name] = own, max(cone, own), logarithm
+			g.generationOf[name], g.cones[name], g.logs[name] = own, max(cone, own), logarithm
 			if opaque[name] {
-				g.ranges[name] = 0
+				g.generationOf[name] = 0
 			}
 		}
 	}

@@ -24,26 +24,26 @@ const (
 
 // graph is a model with what the probes say of it.
 type graph struct {
-	model  *onnxgraph.Model
-	nodes  []onnxgraph.Node
-	opset  int64
-	makers map[string]int    // the node that makes a value
-	users  map[string][]int  // the nodes that take one
-	class  map[string]class  // of every value
-	same   map[string]string // a value to the first that is computed alike
-	dtypes map[string]tensor.DType
-	shapes map[string][]size                 // of every value that was computed
-	known  [probes]map[string]*tensor.Tensor // values that are not data
-	inputs [probes]map[string]*tensor.Tensor // of the probes
-	ranges map[string]int                    // generation of the exponentials a value is made of; see generations
-	logs   map[string]int                    // the generation of the exponentials that a value is a logarithm of
-	cones  map[string]int                    // the largest generation anywhere before a value
+	model        *onnxgraph.Model
+	nodes        []onnxgraph.Node
+	opset        int64
+	makers       map[string]int    // the node that makes a value
+	users        map[string][]int  // the nodes that take one
+	class        map[string]class  // of every value
+	same         map[string]string // a value to the first that is computed alike
+	dtypes       map[string]tensor.DType
+	shapes       map[string][]size                 // of every value that was computed
+	known        [probes]map[string]*tensor.Tensor // values that are not data
+	inputs       [probes]map[string]*tensor.Tensor // of the probes
+	generationOf map[string]int                    // generation of the exponentials a value is made of; see generations
+	logs         map[string]int                    // the generation of the exponentials that a value is a logarithm of
+	cones        map[string]int                    // the largest generation anywhere before a value
 }
 
 // newGraph runs the model on the inputs of all probes.
 func newGraph(ctx context.Context, m *onnxgraph.Model, inputs [probes]map[string]*tensor.Tensor) (*graph, error) {
 	g := &graph{model: m, nodes: m.Nodes(), inputs: inputs, makers: map[string]int{}, users: map[string][]int{},
-		class: map[string]class{}, same: map[string]string{}, shapes: map[string][]size{}, ranges: map[string]int{},
+		class: map[string]class{}, same: map[string]string{}, shapes: map[string][]size{}, generationOf: map[string]int{},
 		cones: map[string]int{}, logs: map[string]int{}, dtypes: map[string]tensor.DType{}}
 	for _, v := range m.Inputs() {
 		g.class[v.Name], g.dtypes[v.Name] = data, v.DType

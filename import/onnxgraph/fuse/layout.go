@@ -85,7 +85,7 @@ func (a *analysis) slice(n *onnxgraph.Node, idx indices, exponent bool) (poly, e
 		return a.value(n.Inputs[0], idx, exponent)
 	}
 	i, made := a.makers[a.rep(n.Inputs[0])]
-	if !made || a.ranges[a.rep(n.Inputs[0])] != a.generation {
+	if !made || a.generationOf[a.rep(n.Inputs[0])] != a.generation {
 		return nil, nil
 	}
 	starts, err := a.starts(n, len(in))

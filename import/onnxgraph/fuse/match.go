@@ -350,7 +350,7 @@ func (a *analysis) roles(l *layer, c *coefficients) error {
 	}
 	for d := range digitsIn(l.bias) {
 		if !source(d) && !slices.Contains(l.queries, d) {
-			return missf("a bias of query and source also depends on the batch or the channel")
+			return missf("a bias of query and source also depends on the batch or the channel, as attention's does")
 		}
 	}
 	for d := range fixed {
