@@ -33,8 +33,11 @@ func Operator(d *ops.Def, attrs ops.Attrs, inputs []ops.Input, o Options) (*onnx
 		names = append(names, p.Name)
 		graph.Input = append(graph.Input, portInfo(p, o.DType))
 	}
-	graph.Output = []*onnxpb.ValueInfoProto{portInfo(d.Output, o.DType)}
-	graph.Node = []*onnxpb.NodeProto{ops.Node(d, d.Stem, names, d.Output.Name, attrs)}
+	outputs := make([]string, len(d.Outputs))
+	for i, p := range d.Outputs {
+		graph.Output, outputs[i] = append(graph.Output, portInfo(p, o.DType)), p.Name
+	}
+	graph.Node = []*onnxpb.NodeProto{ops.Node(d, d.Stem, names, outputs, attrs)}
 	m := o.newModel(graph)
 	if err := o.addBodies(m, []*onnxpb.FunctionProto{body}); err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Name, err)
@@ -56,9 +59,7 @@ func headsAndChannels(d *ops.Def, keys, channels int) (int, int) {
 
 // portInfo declares a port: letters name dynamic dimensions, expressions are dynamic without a name.
 func portInfo(p ops.Port, dtype tensor.DType) *onnxpb.ValueInfoProto {
-	if p.Type == ops.Int64 {
-		dtype = tensor.Int64
-	}
+	dtype = p.Type.DType(dtype)
 	dims := make([]onnxpb.Dim, len(p.Dims))
 	for i, letter := range p.Dims {
 		switch {

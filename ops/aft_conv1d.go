@@ -19,7 +19,7 @@ to t' <= t. D is a multiple of H.`,
 			{"V", T1, []string{"B", "T", "D"}, "values"},
 			{"W", T1, []string{"H", "s"}, "one kernel of s >= 1 biases a head"},
 		},
-		Output: Port{"Y", T1, []string{"B", "T", "D"}, "the gated weighted mean"},
+		Outputs: []Port{{"Y", T1, []string{"B", "T", "D"}, "the gated weighted mean"}},
 		Attrs: []Attr{
 			causalAttr(), gateAttr(),
 			{Name: "pad_left", Doc: "the tap that weighs the position itself, 0..s-1: usually (s-1)/2, s-1 when causal"},

@@ -24,7 +24,7 @@ input so that one file serves every image size.`,
 			{"W", T1, []string{"H", "kh", "kw"}, "one kernel of kh x kw biases a head"},
 			{"grid", Int64, []string{"2"}, "(h, w), h*w = T"},
 		},
-		Output: Port{"Y", T1, []string{"B", "T", "D"}, "the gated weighted mean"},
+		Outputs: []Port{{"Y", T1, []string{"B", "T", "D"}, "the gated weighted mean"}},
 		Attrs: []Attr{
 			causalAttr(), gateAttr(),
 			{Name: "pads", Len: 2, Doc: "(top, left), the tap that weighs the position itself: 0..kh-1 and 0..kw-1, usually (kh/2, kw/2)"},

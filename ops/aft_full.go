@@ -14,8 +14,8 @@ causal limits the sums to s <= t and needs S = T. W may be larger than (T,S): it
 			{"V", T1, []string{"B", "S", "D"}, "values"},
 			{"W", T1, []string{">=T", ">=S"}, "pairwise position biases; -inf removes the pair"},
 		},
-		Output: Port{"Y", T1, []string{"B", "T", "D"}, "the gated weighted mean"},
-		Attrs:  []Attr{causalAttr(), gateAttr()},
+		Outputs: []Port{{"Y", T1, []string{"B", "T", "D"}, "the gated weighted mean"}},
+		Attrs:   []Attr{causalAttr(), gateAttr()},
 		check: func(c *call) error {
 			if c.attrs.Int("causal") == 1 && c.dims["S"] != c.dims["T"] {
 				return c.errorf("input %q: has %d positions, want S = T = %d because causal is 1", "K", c.dims["S"], c.dims["T"])

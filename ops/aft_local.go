@@ -18,7 +18,7 @@ The paper's s = 0 is AFTSimple.`,
 			{"V", T1, []string{"B", "T", "D"}, "values"},
 			{"W", T1, []string{">=T", "2s-1, or s when causal"}, "band of biases: column j of row t is for source t+j-(s-1)"},
 		},
-		Output: Port{"Y", T1, []string{"B", "T", "D"}, "the gated weighted mean"},
+		Outputs: []Port{{"Y", T1, []string{"B", "T", "D"}, "the gated weighted mean"}},
 		Attrs: []Attr{
 			causalAttr(), gateAttr(),
 			{Name: "window", Default: 1, Doc: "the paper's s, at least 1: the bias reaches sources with |t-t'| < s"},

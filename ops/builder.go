@@ -18,6 +18,8 @@ type builder struct {
 	spec  BodySpec
 	nodes []*onnxpb.NodeProto
 	seen  map[string]string // a node without its output -> its output
+	rows  string            // the rows of Y that are not 0 whatever they come to, a bool tensor (B,T,1); "": all
+	state []string          // the outputs after Y, in the operator's type
 	count map[string]int    // outputs named so far, by operator
 }
 
@@ -51,10 +53,12 @@ func nodeKey(opType string, inputs []string, attrs []*onnxpb.AttributeProto) str
 	return key.String()
 }
 
-// finish names result as the operator's output and returns, in order, the nodes it needs.
-func (b *builder) finish(result string) []*onnxpb.NodeProto {
-	output := b.def.Output.Name
-	needed := map[string]bool{result: true}
+// finish names the results as the operator's outputs, in their order, and returns, in order, the nodes they need.
+func (b *builder) finish(results ...string) []*onnxpb.NodeProto {
+	named, needed := map[string]string{}, map[string]bool{}
+	for i, r := range results {
+		named[r], needed[r] = b.def.Outputs[i].Name, true
+	}
 	var kept []*onnxpb.NodeProto
 	for _, n := range slices.Backward(b.nodes) {
 		if !needed[n.Output[0]] {
@@ -63,12 +67,18 @@ func (b *builder) finish(result string) []*onnxpb.NodeProto {
 		for _, in := range n.Input {
 			needed[in] = true
 		}
-		if n.Output[0] == result {
-			n.Output[0] = output
-		}
 		kept = append(kept, n)
 	}
 	slices.Reverse(kept)
+	for _, n := range kept {
+		for _, names := range [][]string{n.Input, n.Output} {
+			for i, name := range names {
+				if output, ok := named[name]; ok {
+					names[i] = output
+				}
+			}
+		}
+	}
 	return kept
 }
 

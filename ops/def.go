@@ -3,6 +3,7 @@ package ops
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
@@ -29,8 +30,11 @@ type Def struct {
 	Summary string // one line
 	Doc     string // the formula and its rules, as plain text
 	Inputs  []Port
-	Output  Port
+	Outputs []Port // Y first, of the shape of Q
 	Attrs   []Attr
+	// Whole is the operator over whole sequences that this one is the step form of, "" for those themselves. A step form has
+	// no attribute "causal", it always is; its outputs after Y are the inputs of the same names, "present_" taken off, renewed.
+	Whole string
 
 	check func(c *call) error     // relations between shapes that the dims of Inputs cannot say
 	body  func(b *builder) string // appends the decomposition's nodes, returns the name of the ratio of sums
@@ -47,11 +51,24 @@ type Port struct {
 // PortType is what element types a port takes.
 type PortType string
 
-// T1 is one of float, float16 and double, the same for all T1 ports of a node; Int64 is int64 alone.
+// T1 is one of float, float16 and double, the same for all T1 ports of a node; T2 follows from it, double for double and
+// float for the others: sums that last; Int64 is int64 alone.
 const (
 	T1    PortType = "T1"
+	T2    PortType = "T2"
 	Int64 PortType = "int64"
 )
+
+// DType is the element type of a port of that type where T1 is t1.
+func (t PortType) DType(t1 tensor.DType) tensor.DType {
+	switch {
+	case t == Int64:
+		return tensor.Int64
+	case t == T2 && t1 == tensor.Float16:
+		return tensor.Float32
+	}
+	return t1
+}
 
 // Attr is an attribute. Every attribute is written on every node: an ONNX IR 8 function cannot default one.
 type Attr struct {
@@ -92,9 +109,17 @@ type Input struct {
 	Values []int64
 }
 
-// All returns the operators in the order of the paper.
-func All() []*Def {
+// All returns the operators: those over whole sequences, then their step forms.
+func All() []*Def { return slices.Concat(Sequences(), Steps()) }
+
+// Sequences returns the operators over whole sequences, in the order of the paper.
+func Sequences() []*Def {
 	return []*Def{aftFull(), aftSimple(), aftLocal(), aftConv1D(), aftConv2D()}
+}
+
+// Steps returns the step forms: causal operators that take a sequence in chunks and hand a state on.
+func Steps() []*Def {
+	return []*Def{aftFullStep(), aftSimpleStep(), aftLocalStep(), aftConv1DStep()}
 }
 
 // Lookup returns the operator of that name.
@@ -112,9 +137,9 @@ func Types() []tensor.DType {
 	return []tensor.DType{tensor.Float32, tensor.Float16, tensor.Float64}
 }
 
-// Check holds a node's attributes and inputs against the declaration and returns the shape of Y. An error names the
-// operator, the attribute or input, what was found and what is allowed.
-func (d *Def) Check(attrs Attrs, inputs []Input) ([]int, error) {
+// Check holds a node's attributes and inputs against the declaration and returns the shapes of the outputs. An error names
+// the operator, the attribute or input, what was found and what is allowed.
+func (d *Def) Check(attrs Attrs, inputs []Input) ([][]int, error) {
 	c := &call{def: d, attrs: attrs, inputs: inputs, dims: map[string]int{}}
 	if err := c.checkAttrs(); err != nil {
 		return nil, err
@@ -127,7 +152,23 @@ func (d *Def) Check(attrs Attrs, inputs []Input) ([]int, error) {
 			return nil, err
 		}
 	}
-	return append([]int{}, inputs[0].Shape...), nil
+	shapes := [][]int{slices.Clone(inputs[0].Shape)}
+	for i := range d.Outputs[1:] {
+		shapes = append(shapes, slices.Clone(inputs[d.Past(1+i)].Shape))
+	}
+	return shapes, nil
+}
+
+// present marks the outputs that renew an input.
+const present = "present_"
+
+// Past is the input that output i of a step form renews, whose type and shape it has. Output 0, Y, has those of input 0.
+func (d *Def) Past(i int) int {
+	if i == 0 {
+		return 0
+	}
+	name := strings.TrimPrefix(d.Outputs[i].Name, present)
+	return slices.IndexFunc(d.Inputs, func(p Port) bool { return p.Name == name })
 }
 
 // call is one node under Check.
@@ -188,9 +229,9 @@ func (c *call) checkInputs() error {
 }
 
 func (c *call) checkType(p Port, in Input) error {
-	if p.Type == Int64 {
-		if in.DType != tensor.Int64 {
-			return c.errorf("input %q: is %s, want int64", p.Name, in.DType)
+	if p.Type != T1 {
+		if want := p.Type.DType(c.inputs[0].DType); in.DType != want {
+			return c.errorf("input %q: is %s, want %s", p.Name, in.DType, want)
 		}
 		return nil
 	}

@@ -44,17 +44,24 @@ func (d *Def) Function(s BodySpec) (*onnxpb.FunctionProto, error) {
 		Name:        d.Name,
 		Domain:      Domain,
 		DocString:   d.Doc,
-		Output:      []string{d.Output.Name},
 		OpsetImport: []*onnxpb.OperatorSetIdProto{onnxpb.Opset("", int64(s.Opset))},
 	}
 	for _, p := range d.Inputs {
 		f.Input = append(f.Input, p.Name)
 	}
+	for _, p := range d.Outputs {
+		f.Output = append(f.Output, p.Name)
+	}
 	for _, a := range d.Attrs {
 		f.Attribute = append(f.Attribute, a.Name)
 	}
 	b := newBuilder(d, s)
-	f.Node = b.finish(b.store(b.gated(d.body(b))))
+	y := b.gated(d.body(b))
+	if b.rows != "" {
+		y = b.where(b.rows, y, b.real(0))
+	}
+	y = b.store(y)
+	f.Node = b.finish(append([]string{y}, b.state...)...)
 	return f, nil
 }
 
@@ -76,8 +83,8 @@ func (d *Def) checkSpec(s BodySpec) error {
 }
 
 // Node is a call of the operator with all its attributes, in the order of the declaration.
-func Node(d *Def, name string, inputs []string, output string, attrs Attrs) *onnxpb.NodeProto {
-	n := onnxpb.Node(d.Name, inputs, []string{output})
+func Node(d *Def, name string, inputs, outputs []string, attrs Attrs) *onnxpb.NodeProto {
+	n := onnxpb.Node(d.Name, inputs, outputs)
 	n.Name, n.Domain = name, Domain
 	for _, a := range d.Attrs {
 		if a.Len == 0 {

@@ -15,7 +15,9 @@ func (d *Def) Markdown() string {
 	for _, p := range d.Inputs {
 		s.WriteString(p.markdown("input"))
 	}
-	s.WriteString(d.Output.markdown("output"))
+	for _, p := range d.Outputs {
+		s.WriteString(p.markdown("output"))
+	}
 	s.WriteString("\n| attribute | type | |\n| --- | --- | --- |\n")
 	for _, a := range d.Attrs {
 		fmt.Fprintf(&s, "| `%s` | %s | %s |\n", a.Name, a.typeName(), a.Doc)

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,8 +23,8 @@ func TestMarkdown_upToDate(t *testing.T) {
 func TestMarkdown_complete(t *testing.T) {
 	for _, d := range All() {
 		page := d.Markdown()
-		wanted := []string{d.Name, d.Summary, d.Doc, "`" + d.Output.Name + "`"}
-		for _, p := range d.Inputs {
+		wanted := []string{d.Name, d.Summary, d.Doc}
+		for _, p := range slices.Concat(d.Inputs, d.Outputs) {
 			wanted = append(wanted, "`"+p.Name+"`", strings.Join(p.Dims, ", "))
 		}
 		for _, a := range d.Attrs {

@@ -16,7 +16,7 @@ import (
 func (b *builder) queries() (q string, batch, t, d size) {
 	q = b.def.Inputs[0].Name
 	batch, t, d = b.dim(q, 0), b.dim(q, 1), b.dim(q, 2)
-	if b.spec.Attrs == nil {
+	if b.spec.Attrs == nil && b.def.Whole == "" {
 		causal, gate := b.attr("causal", 0), b.attr("gate", 0)
 		batch = b.require(b.and(b.between(causal, 0, 1), b.between(gate, GateSigmoid, GateAbsent)), batch)
 	}

@@ -50,7 +50,7 @@ func (e *operatorEngine) session(model *onnxpb.ModelProto) (*ort.Session, error)
 	return s, err
 }
 
-func (e *operatorEngine) run(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) (*tensor.Tensor, error) {
+func (e *operatorEngine) run(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) ([]*tensor.Tensor, error) {
 	specs := make([]ops.Input, len(inputs))
 	feeds := map[string]*ort.Tensor{}
 	for i, in := range inputs {
@@ -80,7 +80,11 @@ func (e *operatorEngine) run(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tenso
 	if ran := ort.KernelCalls()[key] - before; ran != want {
 		return nil, fmt.Errorf("the kernel of %s %s ran %d times, want %d", d.Name, o.DType, ran, want)
 	}
-	return outputs["Y"], nil
+	ordered := make([]*tensor.Tensor, len(d.Outputs))
+	for i, p := range d.Outputs {
+		ordered[i] = outputs[p.Name]
+	}
+	return ordered, nil
 }
 
 func openRuntime(t *testing.T) *ort.Runtime {

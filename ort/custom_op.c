@@ -57,16 +57,17 @@ static OrtStatus *explain(OrtStatus *status, const char *op, const char *what, c
 static const char *op_name(const OrtCustomOp *op) { return self(op)->op->name; }
 static const char *provider(const OrtCustomOp *op) { (void)op; return "CPUExecutionProvider"; }
 static size_t input_count(const OrtCustomOp *op) { return (size_t)self(op)->op->n_in; }
-static size_t output_count(const OrtCustomOp *op) { (void)op; return 1; }
-static uint32_t output_type(const OrtCustomOp *op, size_t i) { (void)i; return (uint32_t)self(op)->dtype; }
+static size_t output_count(const OrtCustomOp *op) { return (size_t)self(op)->op->n_out; }
 static uint32_t required(const OrtCustomOp *op, size_t i) { (void)op; (void)i; return AFT_ORT_REQUIRED; }
 static int32_t memory_type(const OrtCustomOp *op, size_t i) { (void)op; (void)i; return AFT_ORT_MEM_DEFAULT; }
 static int start_version(const OrtCustomOp *op) { (void)op; return 1; }
 static int end_version(const OrtCustomOp *op) { (void)op; return 1; }
 
 static uint32_t input_type(const OrtCustomOp *op, size_t i) {
-  return (uint32_t)(self(op)->op->in[i].is_int64 ? AFT_INT64 : self(op)->dtype);
+  return (uint32_t)aft_type_of(self(op)->op, (int32_t)i, self(op)->dtype);
 }
+
+static uint32_t output_type(const OrtCustomOp *op, size_t i) { return input_type(op, (size_t)self(op)->op->out[i].like); }
 
 /* An INT into one place, INTS into len places. A missing attribute is an error, as is one of another type or length. */
 static OrtStatus *read_attr(const OrtKernelInfo *info, const aft_op *op, const aft_attr *attr, aft_attrs *attrs) {
@@ -193,13 +194,13 @@ static void give_back(void *ctx, void *p) {
   if (status != NULL) ORT(ReleaseStatus)(status);
 }
 
-static OrtStatus *run(const aft_call *call, OrtKernelContext *context, void *out) {
+static OrtStatus *run(const aft_call *call, OrtKernelContext *context) {
   host h = {context, NULL, NULL};
   OrtStatus *status = ORT(KernelContext_GetAllocator)(context, cpu_memory, &h.allocator);
   if (status != NULL) return status;
   aft_host lent = {.ctx = &h, .parallel = parallel, .alloc = borrow, .release = give_back};
   char message[AFT_MESSAGE] = "";
-  int result = aft_run(call, out, &lent, message);
+  int result = aft_run(call, &lent, message);
   ORT(ReleaseAllocator)(h.allocator);
   if (h.failed != NULL) return h.failed;
   if (result == AFT_OK) return NULL;
@@ -222,12 +223,14 @@ static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
   }
   char message[AFT_MESSAGE] = "";
   if (aft_check(&call, message) != AFT_OK) return fail(AFT_ORT_INVALID_ARGUMENT, "%s", message);
-  OrtValue *y = NULL;
-  status = ORT(KernelContext_GetOutput)(context, 0, call.in[0].dims, (size_t)call.in[0].rank, &y);
-  if (status != NULL) return status;
-  void *out = NULL;
-  status = ORT(GetTensorMutableData)(y, &out);
-  return status != NULL ? status : run(&call, context, out);
+  for (int32_t i = 0; i < call.op->n_out; i++) {
+    const aft_tensor *like = &call.in[call.op->out[i].like];
+    OrtValue *value = NULL;
+    status = ORT(KernelContext_GetOutput)(context, (size_t)i, like->dims, (size_t)like->rank, &value);
+    if (status == NULL) status = ORT(GetTensorMutableData)(value, &call.out[i]);
+    if (status != NULL) return status;
+  }
+  return run(&call, context);
 }
 
 static const aft_ort_custom_op methods = {

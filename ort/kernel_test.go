@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,15 +94,25 @@ func TestNoKernels(t *testing.T) {
 	}
 }
 
-// all are the attributes and inputs of a good call of every operator, B = 1, T = 4, D = 2, H = 1.
+// all are the attributes and inputs of a good call of every operator, B = 1, T = 4, D = 2, H = 1; s = 3 and 4 tokens before
+// for the step forms.
 func all(t *testing.T, dtype tensor.DType) map[string]struct {
 	attrs  []*onnxpb.AttributeProto
 	inputs []*ort.Tensor
 } {
 	x := func(shape ...int) *ort.Tensor { return ramp(t, dtype, float64(len(shape)), shape...) }
-	grid, err := tensor.FromInt64s([]int{2}, []int64{2, 2})
-	if err != nil {
-		t.Fatal(err)
+	integers := func(v ...int64) *ort.Tensor {
+		x, err := tensor.FromInt64s([]int{len(v)}, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	grid, position, length := integers(2, 2), integers(4), integers(3)
+	sums := func(columns int) []*ort.Tensor { // of four tokens or so
+		wide := ops.T2.DType(dtype)
+		return []*ort.Tensor{floats(t, wide, []int{1, columns}, slices.Repeat([]float64{0.5}, columns)...), ramp(t, wide, 2, 1, 2),
+			floats(t, wide, []int{1, columns}, slices.Repeat([]float64{2.5}, columns)...)}
 	}
 	causal, gate := intAttr("causal", 0), intAttr("gate", 0)
 	type attrs = []*onnxpb.AttributeProto
@@ -116,10 +127,16 @@ func all(t *testing.T, dtype tensor.DType) map[string]struct {
 		"AFTLocal":  {attrs{causal, gate, intAttr("window", 2)}, in{q, q, q, x(4, 3)}},
 		"AFTConv1D": {attrs{causal, gate, intAttr("pad_left", 1)}, in{q, x(1, 4, 1), q, x(1, 3)}},
 		"AFTConv2D": {attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, x(1, 4, 1), q, x(1, 3, 3), grid}},
+
+		"AFTFullStep":   {attrs{gate}, in{q, q, q, x(9, 9), x(1, 8, 2), x(1, 8, 2), position, length}},
+		"AFTSimpleStep": {attrs{gate}, slices.Concat(in{q, q, q}, sums(2), in{position, length})},
+		"AFTLocalStep":  {attrs{gate}, slices.Concat(in{q, q, q, x(9, 3)}, sums(2), in{x(1, 2, 2), x(1, 2, 2), position, length})},
+		"AFTConv1DStep": {attrs{gate}, slices.Concat(in{q, x(1, 4, 1), q, x(1, 3)}, sums(1), in{x(1, 2, 1), x(1, 2, 2), position, length})},
 	}
 }
 
-// aftModel is a one-node model whose inputs have the ranks of the tensors and dynamic sizes.
+// aftModel is a one-node model whose inputs have the ranks of the tensors and dynamic sizes. Its outputs are "y" and, of a state,
+// those of the declaration.
 func aftModel(op string, attrs []*onnxpb.AttributeProto, inputs []*ort.Tensor) (*onnxpb.ModelProto, map[string]*ort.Tensor) {
 	var ports []port
 	var names []string
@@ -133,11 +150,22 @@ func aftModel(op string, attrs []*onnxpb.AttributeProto, inputs []*ort.Tensor) (
 		ports, names = append(ports, p), append(names, name)
 		feeds[name] = x
 	}
-	y := port{"y", inputs[0].DType, nil}
-	for axis := range inputs[0].Shape {
-		y.dims = append(y.dims, fmt.Sprintf("y_%d", axis))
+	def, _ := ops.Lookup(op)
+	n := aftNode(op, names, attrs...)
+	var outputs []port
+	for i, p := range def.Outputs {
+		y := port{p.Name, inputs[def.Past(i)].DType, nil}
+		if i == 0 {
+			y.name = "y"
+		} else {
+			n.Output = append(n.Output, p.Name)
+		}
+		for axis := range inputs[def.Past(i)].Shape {
+			y.dims = append(y.dims, fmt.Sprintf("%s_%d", y.name, axis))
+		}
+		outputs = append(outputs, y)
 	}
-	return model(ports, []port{y}, aftNode(op, names, attrs...)), feeds
+	return model(ports, outputs, n), feeds
 }
 
 // Every operator of the declarations is registered for every type and gives what the kernel gives without ONNX Runtime.
@@ -152,7 +180,7 @@ func TestEveryOperator(t *testing.T) {
 				continue
 			}
 			m, feeds := aftModel(def.Name, c.attrs, c.inputs)
-			got := run(t, load(t, rt, m, ort.SessionOptions{Threads: 2}), feeds)["y"]
+			got := run(t, load(t, rt, m, ort.SessionOptions{Threads: 2}), feeds)
 			attrs := ops.Attrs{}
 			for _, a := range c.attrs {
 				attrs[a.Name] = a.Ints
@@ -160,15 +188,21 @@ func TestEveryOperator(t *testing.T) {
 					attrs[a.Name] = []int64{*a.I}
 				}
 			}
-			want, err := tensor.New(dtype, c.inputs[0].Shape)
-			if err != nil {
-				t.Fatal(err)
+			want := make([]*tensor.Tensor, len(def.Outputs))
+			for i := range want {
+				var err error
+				if want[i], err = tensor.New(c.inputs[def.Past(i)].DType, c.inputs[def.Past(i)].Shape); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if err := kernel.Run(def.Name, attrs, c.inputs, want, 1); err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Equal(got.Data, want.Data) {
-				t.Errorf("%s %s: got %v, want %v", def.Name, dtype, got.Float64s(), want.Float64s())
+			for i, port := range def.Outputs {
+				y := got[m.Graph.Output[i].Name]
+				if y.DType != want[i].DType || !tensor.SameShape(y.Shape, want[i].Shape) || !bytes.Equal(y.Data, want[i].Data) {
+					t.Errorf("%s %s: %s is %s %v, want %v", def.Name, dtype, port.Name, y, y.Float64s(), want[i].Float64s())
+				}
 			}
 		}
 	}

@@ -71,7 +71,7 @@ func plainBlock(t *testing.T, x Array, b *Block, grid [2]int) Array {
 	if b.Variant == Conv2D {
 		inputs = append(inputs, of(t, []int{2}, float64(grid[0]), float64(grid[1])))
 	}
-	h := must(t)(Call(b.Variant.Op(), b.Attrs(), inputs))
+	h := must(t)(callY(b.Variant.Op(), b.Attrs(), inputs))
 	if b.Out != nil {
 		h = project(h, *b.Out)
 	}

@@ -13,16 +13,22 @@ import (
 func TestConformance(t *testing.T) {
 	optest.Run(t, optest.Engine{
 		DType: tensor.Float64,
-		Run: func(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) (*tensor.Tensor, error) {
+		Run: func(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) ([]*tensor.Tensor, error) {
 			arrays := make([]tensor.Array, len(inputs))
 			for i, in := range inputs {
 				arrays[i] = in.Array()
 			}
-			y, err := reference.Call(d.Name, attrs, arrays)
+			results, err := reference.Call(d.Name, attrs, arrays)
 			if err != nil {
 				return nil, err
 			}
-			return y.Tensor(tensor.Float64)
+			outputs := make([]*tensor.Tensor, len(results))
+			for i, r := range results {
+				if outputs[i], err = r.Tensor(tensor.Float64); err != nil {
+					return nil, err
+				}
+			}
+			return outputs, nil
 		},
 	})
 }

@@ -90,7 +90,7 @@ func TestRefused(t *testing.T) {
 		{"AFTFull", func(p problem) problem { return problem{"AFT\nFull", p.attrs, p.inputs} }, `operator "AFT\nFull": unknown`},
 	} {
 		p := c.spoil(base[c.base])
-		y, err := Call(p.op, p.attrs, p.inputs)
+		y, err := callY(p.op, p.attrs, p.inputs)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: gave shape %v, %v; want %q", c.base, y.Shape, err, c.want)
 		}

@@ -33,10 +33,6 @@ func random(r *rand.Rand, std float64, shape ...int) Array {
 
 func seeded(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
 
-func clone(a Array) Array {
-	return Array{Shape: append([]int{}, a.Shape...), Data: append([]float64{}, a.Data...)}
-}
-
 // must unwraps a result.
 func must(t testing.TB) func(Array, error) Array {
 	return func(a Array, err error) Array {
@@ -94,11 +90,20 @@ func (p problem) String() string { return fmt.Sprintf("%s %v", p.op, p.attrs) }
 
 func (p problem) run(t testing.TB) Array {
 	t.Helper()
-	y, err := Call(p.op, p.attrs, p.inputs)
+	y, err := callY(p.op, p.attrs, p.inputs)
 	if err != nil {
 		t.Fatalf("%v: %v", p, err)
 	}
 	return y
+}
+
+// callY is Call of an operator over whole sequences, which has Y alone.
+func callY(op string, attrs map[string][]int64, inputs []Array) (Array, error) {
+	out, err := Call(op, attrs, inputs)
+	if err != nil {
+		return Array{}, err
+	}
+	return out[0], nil
 }
 
 // with returns p with input i replaced.

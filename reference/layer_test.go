@@ -45,7 +45,7 @@ func TestForward(t *testing.T) {
 				grid = [2]int{3, 4}
 				inputs = append(inputs, of(t, []int{2}, 3, 4))
 			}
-			want := project(must(t)(Call(v.Op(), l.Attrs(), inputs)), *l.Out)
+			want := project(must(t)(callY(v.Op(), l.Attrs(), inputs)), *l.Out)
 			near(t, fmt.Sprint(v, causal), must(t)(l.Forward(x, Places{Grid: grid})), want, 1e-13)
 			bare := *l
 			bare.Out = nil

@@ -174,7 +174,11 @@ func (c *layerCall) largestNoise(k, v signal) (p, q []float64) {
 func (c *layerCall) apply(values []float64) (tensor.Array, error) {
 	inputs := append([]tensor.Array{}, c.inputs...)
 	inputs[2] = tensor.Array{Shape: c.v.Shape, Data: values}
-	return reference.Call(c.def.Name, c.attrs, inputs)
+	y, err := reference.Call(c.def.Name, c.attrs, inputs)
+	if err != nil {
+		return tensor.Array{}, err
+	}
+	return y[0], nil
 }
 
 // gateAndSlope is the gate's value and derivative at q.

@@ -67,10 +67,15 @@ type opCase struct {
 	attrs      ops.Attrs
 	q, k, v, w tensor.Array // no w for AFTSimple
 	grid       []int64      // AFTConv2D
+	step       *ops.Def     // the step form that takes the case in chunks; nil: def takes it whole
+	chunk      int          // the tokens of a chunk
 }
 
 // opCases lists an operator's calls: every size and magnitude, causal or not; the gates take turns.
 func opCases(def *ops.Def, o *Options) ([]*opCase, error) {
+	if def.Whole != "" {
+		return stepCases(def, o)
+	}
 	var cases []*opCase
 	for _, m := range magnitudes(o) {
 		for i, sz := range opSizes() {

@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
@@ -48,6 +49,7 @@ func newOpCall(def *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) *opCall {
 //	double           1e-12 * m, times max|K+W|/100 above 100
 //	float16          half a float16 unit in the last place of y, plus the float bound
 //	portable, cumSum the float bound plus T/8 * 2^-23 * m
+//	step forms       2^-23 * m more a chunk: both sums of the state are rounded
 //
 // m is max|V| over the source positions of the element's batch entry and channel that K does not remove, times |Q| where
 // that multiplies ungated and exceeds 1. Where range(K) + range(W) of a batch entry exceeds 80 (600 for a body that computes
@@ -80,6 +82,7 @@ type rule struct {
 	dtype  tensor.DType
 	cumSum bool // portable: a body sums with CumSum
 	wide   bool // portable: the bodies compute in double inside, whatever the type
+	chunks int  // of a step form: how often the state's sums were rounded
 }
 
 // bodyRange is how far range(K) + range(W) may go before a body need only be finite. It is the body's: one written for
@@ -99,17 +102,24 @@ func (r rule) units(sources int) float64 {
 	case r.inDouble():
 		return doubleError
 	case r.cumSum:
-		return (floatUnits + float64(sources)/8) * epsilon32
+		return (floatUnits + float64(r.chunks) + float64(sources)/8) * epsilon32
 	}
-	return floatUnits * epsilon32
+	return (floatUnits + float64(r.chunks)) * epsilon32
 }
 
 // String is the rule in words.
 func (r rule) String() string {
-	text := fmt.Sprintf("%d*2^-23*max|V|", floatUnits)
-	if r.cumSum {
-		text = fmt.Sprintf("(%d+T/8)*2^-23*max|V|", floatUnits)
+	units := fmt.Sprint(floatUnits)
+	if r.chunks > 0 {
+		units += "+chunks"
 	}
+	if r.cumSum {
+		units += "+T/8"
+	}
+	if strings.Contains(units, "+") {
+		units = "(" + units + ")"
+	}
+	text := units + "*2^-23*max|V|"
 	switch {
 	case r.inDouble():
 		text = fmt.Sprintf("%g*max|V|*max(1,max|K+W|/%d)", doubleError, doubleLogit)

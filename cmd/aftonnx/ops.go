@@ -40,7 +40,8 @@ type opView struct {
 	Summary string     `json:"summary"`
 	Doc     string     `json:"doc"`
 	Inputs  []portView `json:"inputs"`
-	Output  portView   `json:"output"`
+	Output  portView   `json:"output"`  // the first of outputs
+	Outputs []portView `json:"outputs"` // Y, then the state that a step form hands on
 	Attrs   []attrView `json:"attributes"`
 }
 
@@ -60,9 +61,12 @@ type attrView struct {
 func viewOps(defs []*ops.Def) opSet {
 	set := opSet{Schema: opsSchema, Domain: ops.Domain, Version: ops.Version}
 	for _, d := range defs {
-		v := opView{Name: d.Name, Summary: d.Summary, Doc: d.Doc, Output: viewPort(d.Output), Attrs: []attrView{}}
+		v := opView{Name: d.Name, Summary: d.Summary, Doc: d.Doc, Output: viewPort(d.Outputs[0]), Attrs: []attrView{}}
 		for _, p := range d.Inputs {
 			v.Inputs = append(v.Inputs, viewPort(p))
+		}
+		for _, p := range d.Outputs {
+			v.Outputs = append(v.Outputs, viewPort(p))
 		}
 		for _, attr := range d.Attrs {
 			v.Attrs = append(v.Attrs, attrView{attr.Name, max(attr.Len, 1), attr.Doc})

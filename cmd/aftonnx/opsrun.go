@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +30,7 @@ type opsRunFlags struct {
 	engine  string
 	dtype   string
 	output  string
+	dir     string
 	force   bool
 
 	portableMath string
@@ -55,6 +58,7 @@ The engines kernel and portable compute in the arrays' type; reference and nativ
 	f.StringVar(&o.engine, "engine", "kernel", "reference, kernel, portable or native")
 	f.StringVar(&o.dtype, "dtype", "", "round the arrays to float32, float16 or float64 first")
 	f.StringVarP(&o.output, "output", "o", "", "write Y to `FILE.npy`")
+	f.StringVar(&o.dir, "output-dir", "", "write every output to `DIR`/NAME.npy")
 	f.BoolVar(&o.force, "force", false, "replace an output that exists and is no array")
 	f.StringVar(&o.portableMath, "portable-math", "float", "the portable engine computes in float or double inside")
 	a.addJSON(f, runSchema)
@@ -101,11 +105,11 @@ func (a *app) opsRun(name string, o *opsRunFlags) error {
 	if !a.json {
 		a.say("note: attributes %s", describeAttrs(def, attrs))
 	}
-	y, err := a.runOp(view, def, attrs, inputs, described, o)
+	outputs, err := a.runOp(view, def, attrs, inputs, described, o)
 	if err != nil {
 		return err
 	}
-	return a.finishOp(view, def, inputs, y, o)
+	return a.finishOp(view, def, inputs, outputs, o)
 }
 
 func describeAttrs(def *ops.Def, attrs ops.Attrs) string {
@@ -203,19 +207,25 @@ func integers(flag, whole, list string) ([]int64, error) {
 	return out, nil
 }
 
-// runOp computes Y: with the reference itself, else with a model of the one node.
+// runOp computes the outputs, in the order of the declaration: with the reference itself, else with a model of the one node.
 func (a *app) runOp(view *runView, def *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor, described []ops.Input,
-	o *opsRunFlags) (*tensor.Tensor, error) {
+	o *opsRunFlags) ([]*tensor.Tensor, error) {
 	if view.Engine == verify.Reference {
 		arrays := make([]tensor.Array, len(inputs))
 		for i, in := range inputs {
 			arrays[i] = in.Array()
 		}
-		y, err := reference.Call(def.Name, attrs, arrays)
+		results, err := reference.Call(def.Name, attrs, arrays)
 		if err != nil {
 			return nil, inputf("%w", err)
 		}
-		return y.Tensor(tensor.Float64)
+		outputs := make([]*tensor.Tensor, len(results))
+		for i, r := range results {
+			if outputs[i], err = r.Tensor(tensor.Float64); err != nil {
+				return nil, err
+			}
+		}
+		return outputs, nil
 	}
 	written := exportFlags{dtype: inputs[0].DType.String(), portableMath: o.portableMath}
 	options, err := written.options([2]int{})
@@ -240,25 +250,48 @@ func (a *app) runOp(view *runView, def *ops.Def, attrs ops.Attrs, inputs []*tens
 	if err != nil {
 		return nil, err
 	}
-	return out[def.Output.Name], nil
+	outputs := make([]*tensor.Tensor, len(def.Outputs))
+	for i, p := range def.Outputs {
+		outputs[i] = out[p.Name]
+	}
+	return outputs, nil
 }
 
-func (a *app) finishOp(view *runView, def *ops.Def, inputs []*tensor.Tensor, y *tensor.Tensor, o *opsRunFlags) error {
+func (a *app) finishOp(view *runView, def *ops.Def, inputs, outputs []*tensor.Tensor, o *opsRunFlags) error {
 	for i, p := range def.Inputs {
 		view.Inputs = append(view.Inputs, viewTensor(p.Name, inputs[i]))
 	}
-	view.Outputs = []tensorView{viewTensor(def.Output.Name, y)}
+	for i, p := range def.Outputs {
+		view.Outputs = append(view.Outputs, viewTensor(p.Name, outputs[i]))
+	}
 	if o.output != "" {
-		staged, err := stageArray(o.output, y, o.inputs, o.force)
-		if err != nil {
+		if err := writeOutput(&view.Outputs[0], o.output, outputs[0], o); err != nil {
 			return err
 		}
-		if err := staged.Commit(); err != nil {
-			return outputError(err)
+	}
+	if o.dir != "" {
+		if err := os.MkdirAll(o.dir, 0o777); err != nil {
+			return usagef("--output-dir: %w", err)
 		}
-		view.Outputs[0].File = o.output
+		for i, p := range def.Outputs {
+			if err := writeOutput(&view.Outputs[i], filepath.Join(o.dir, fileName(p.Name)), outputs[i], o); err != nil {
+				return err
+			}
+		}
 	}
 	return a.printRun(view)
+}
+
+func writeOutput(view *tensorView, path string, t *tensor.Tensor, o *opsRunFlags) error {
+	staged, err := stageArray(path, t, o.inputs, o.force)
+	if err != nil {
+		return err
+	}
+	if err := staged.Commit(); err != nil {
+		return outputError(err)
+	}
+	view.File = path
+	return nil
 }
 
 // outputError advises on an output that cannot be written.

@@ -17,8 +17,8 @@ func checkNative(d *ops.Def, n *onnxpb.NodeProto) error {
 	if err := checkInputs(n.GetInput(), span{len(d.Inputs), len(d.Inputs)}); err != nil {
 		return err
 	}
-	if len(n.GetOutput()) > 1 {
-		return &Error{Found: fmt.Sprintf("has %d outputs", len(n.GetOutput())), Allowed: "1"}
+	if want := len(d.Outputs); len(n.GetOutput()) != want {
+		return &Error{Found: fmt.Sprintf("has %d outputs", len(n.GetOutput())), Allowed: fmt.Sprint(want)}
 	}
 	given := map[string]bool{}
 	for _, a := range n.GetAttribute() {
@@ -64,18 +64,36 @@ func runNative(d *ops.Def, c *call) ([]*value, error) {
 		inputs[i] = ops.Input{DType: v.dtype, Shape: v.shape, Values: v.i}
 		arrays[i] = v.array()
 	}
-	shape, err := d.Check(attrs, inputs)
+	shapes, err := d.Check(attrs, inputs)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.charge(shape); err != nil {
-		return nil, err
+	for _, shape := range shapes {
+		if err := c.charge(shape); err != nil {
+			return nil, err
+		}
 	}
-	y, err := reference.Call(d.Name, attrs, arrays)
+	results, err := reference.Call(d.Name, attrs, arrays)
 	if err != nil {
 		return nil, err
 	}
-	return []*value{{dtype: c.in[0].dtype, shape: shape, f: y.Data}}, nil
+	out := make([]*value, len(results))
+	for i, r := range results {
+		dtype := d.Outputs[i].Type.DType(c.in[0].dtype)
+		out[i] = &value{dtype: dtype, shape: shapes[i], f: emptyKeys(r.Data, dtype)}
+	}
+	return out, nil
+}
+
+// emptyKeys makes of the number that marks an empty slot of a state in float64 the one of the type.
+func emptyKeys(data []float64, dtype tensor.DType) []float64 {
+	empty := ops.EmptyKey(dtype)
+	for i, v := range data {
+		if v == reference.EmptyKey {
+			data[i] = empty
+		}
+	}
+	return data
 }
 
 // unknownNative says which operator of ai.aft an unknown name is nearest to.

@@ -87,7 +87,7 @@ func (c nativeCase) model(t *testing.T) (*onnxpb.ModelProto, *ops.Def) {
 		}
 		names = append(names, p.Name)
 	}
-	m := graphModel(17, types, infos{anyShape("Y", tensor.Float32)}, ops.Node(d, "aft", names, "Y", c.attrs))
+	m := graphModel(17, types, infos{anyShape("Y", tensor.Float32)}, ops.Node(d, "aft", names, []string{"Y"}, c.attrs))
 	m.OpsetImport = append(m.OpsetImport, onnxpb.Opset(ops.Domain, ops.Version))
 	return m, d
 }
@@ -116,7 +116,7 @@ func TestNativeNodesEqualReference(t *testing.T) {
 		}
 		m := decode(t, proto)
 		got := run(t, m, inputs, RunOptions{Wide: true})["Y"]
-		if diff := cmp.Diff(want, got.Array()); diff != "" {
+		if diff := cmp.Diff(want[0], got.Array()); diff != "" {
 			t.Errorf("%s %v (-reference +native):\n%s", c.op, c.attrs, diff)
 		}
 		if n := m.Nodes(); len(n) != 1 || n[0].Op != c.op || n[0].Domain != ops.Domain || n[0].Version != 1 {
@@ -150,7 +150,7 @@ func TestInlinedBodiesMatchReference(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := run(t, m, inputs, RunOptions{Wide: true})["Y"]
-			if d := worst(got.Float64s(), want.Data); d > 1e-12 || !tensor.SameShape(got.Shape, want.Shape) {
+			if d := worst(got.Float64s(), want[0].Data); d > 1e-12 || !tensor.SameShape(got.Shape, want[0].Shape) {
 				t.Errorf("%s %v at opset %d: %v differs from the reference by %g", c.op, c.attrs, opset, got.Shape, d)
 			}
 			if len(m.Nodes()) < 2 {
@@ -170,7 +170,7 @@ func TestNativeNodesRefuse(t *testing.T) {
 			n.OpType = "AFTful"
 		},
 			"ai.aft.AFTful is no operator of this version, and the model holds no function of that name, " +
-				"want one of AFTConv1D, AFTConv2D, AFTFull, AFTLocal, AFTSimple (nearest: AFTFull)"},
+				"want one of AFTConv1D, AFTConv1DStep, AFTConv2D, AFTFull, AFTFullStep, AFTLocal, AFTLocalStep, AFTSimple, AFTSimpleStep (nearest: AFTFull)"},
 		{"no import", func(m *onnxpb.ModelProto, _ *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			m.OpsetImport = m.OpsetImport[:1]
 		},

@@ -3,6 +3,7 @@ package onnxgraph
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
@@ -10,7 +11,7 @@ import (
 
 // RunOptions say what Run returns and how much it may hold.
 type RunOptions struct {
-	Wide    bool     // floating-point results come back as float64, unrounded
+	Wide    bool     // floating-point results come back as float64, unrounded, and floating-point inputs may come so
 	Outputs []string // nil: the graph's; any other value of the model can be asked for by its name, see Nodes
 
 	// Given are values of nodes that are known beforehand: they are taken as they are, and what only they need does not run.
@@ -95,6 +96,9 @@ func (e *execution) checkInputs() error {
 		if n, err := tensor.ByteLen(t.DType, t.Shape); err != nil || n != len(t.Data) {
 			return &InputError{Name: v.Name,
 				Found: fmt.Sprintf("%d bytes do not fill shape %s", len(t.Data), tensor.FormatShape(t.Shape))}
+		}
+		if v.DType.IsFloat() && t.DType == tensor.Float64 && e.options.Wide {
+			t = &tensor.Tensor{DType: v.DType, Shape: t.Shape}
 		}
 		if problem := v.misfit(t, sizes); problem != nil {
 			return problem
@@ -244,6 +248,9 @@ func (e *execution) value(name string) (*value, error) {
 	v, err := fromTensor(t)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", quote(name), err)
+	}
+	if in := slices.IndexFunc(e.model.inputs, func(in Value) bool { return in.Name == name }); in >= 0 && e.inputs[name] == t {
+		v.dtype = e.model.inputs[in].DType // a wide one keeps its digits
 	}
 	e.values[name] = v
 	return v, nil

@@ -133,7 +133,7 @@ func sizes() []size {
 // Every operator, type and regime against the reference, in float64 from the equations. The two large sizes take most of
 // the time: with -short each regime meets one of them, causal or not, in turn.
 func TestAccuracy(t *testing.T) {
-	for _, def := range ops.All() {
+	for _, def := range ops.Sequences() {
 		for _, dtype := range ops.Types() {
 			t.Run(fmt.Sprintf("%s/%s", def.Name, dtype), func(t *testing.T) {
 				t.Parallel()
@@ -194,7 +194,7 @@ func TestAccuracyBeyondFloat64(t *testing.T) {
 		}},
 		{"values at the type's largest", func(p *problem, dtype tensor.DType, rng *rand.Rand) { fill(p.v(), largest(dtype)) }},
 	}
-	for _, def := range ops.All() {
+	for _, def := range ops.Sequences() {
 		for _, dtype := range ops.Types() {
 			for _, r := range hard {
 				for i, sz := range sizes()[:4] {
@@ -216,7 +216,7 @@ func TestAccuracyBeyondFloat64(t *testing.T) {
 // Small random sizes in random regimes: kernels, windows, pads and grids in every position to each other.
 func TestAccuracyRandomShapes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 41))
-	for _, def := range ops.All() {
+	for _, def := range ops.Sequences() {
 		for i := range 1000 {
 			heads := 1 + rng.IntN(3)
 			sz := size{B: 1 + rng.IntN(2), T: 1 + rng.IntN(12), S: rng.IntN(12), D: heads * (1 + rng.IntN(3)), Heads: heads,

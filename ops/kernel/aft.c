@@ -65,26 +65,45 @@ int aft_check(const aft_call *call, char message[AFT_MESSAGE]) {
   return call->op->check(call, message);
 }
 
-static int check_data(const aft_call *call, const void *out, char *message) {
-  size_t bytes = byte_size(&call->in[0]);
+static size_t out_size(const aft_call *call, int i) { return byte_size(&call->in[call->op->out[i].like]); }
+
+/* An output is memory of its own: a kernel may write some of it before it has read all of its inputs. */
+static int check_output(const aft_call *call, int o, char *message) {
+  const char *name = call->op->out[o].name;
+  size_t bytes = out_size(call, o);
+  if (bytes > 0 && call->out[o] == NULL) return aft_fail(call, message, "output \"%s\": has no memory", name);
   for (int i = 0; i < call->n_in; i++) {
     const aft_tensor *t = &call->in[i];
-    size_t n = byte_size(t);
-    if (n > 0 && t->data == NULL) return aft_fail(call, message, "input \"%s\": has no data", call->op->in[i].name);
-    if (overlap(out, bytes, t->data, n)) {
-      return aft_fail(call, message, "output \"Y\": shares memory with input \"%s\"", call->op->in[i].name);
-    }
+    if (!overlap(call->out[o], bytes, t->data, byte_size(t))) continue;
+    return aft_fail(call, message, "output \"%s\": shares memory with input \"%s\"", name, call->op->in[i].name);
   }
-  if (bytes > 0 && out == NULL) return aft_fail(call, message, "output \"Y\": has no memory");
+  for (int i = 0; i < o; i++) {
+    if (!overlap(call->out[o], bytes, call->out[i], out_size(call, i))) continue;
+    return aft_fail(call, message, "output \"%s\": shares memory with output \"%s\"", name, call->op->out[i].name);
+  }
   return AFT_OK;
 }
 
-int aft_run(const aft_call *call, void *out, const aft_host *host, char message[AFT_MESSAGE]) {
+static int check_data(const aft_call *call, char *message) {
+  for (int i = 0; i < call->n_in; i++) {
+    const aft_tensor *t = &call->in[i];
+    if (byte_size(t) > 0 && t->data == NULL) {
+      return aft_fail(call, message, "input \"%s\": has no data", call->op->in[i].name);
+    }
+  }
+  int rc = AFT_OK;
+  for (int o = 0; o < call->op->n_out && rc == AFT_OK; o++) rc = check_output(call, o, message);
+  return rc;
+}
+
+int aft_run(const aft_call *call, const aft_host *host, char message[AFT_MESSAGE]) {
   static const aft_host alone = {0};
+  size_t bytes = 0;
   int rc = aft_check(call, message);
-  if (rc == AFT_OK) rc = check_data(call, out, message);
+  if (rc == AFT_OK) rc = check_data(call, message);
   if (rc != AFT_OK) return rc;
-  if (byte_size(&call->in[0]) > 0) rc = call->op->run(call, out, host != NULL ? host : &alone);
+  for (int o = 0; o < call->op->n_out; o++) bytes |= out_size(call, o); /* without tokens, a state is still handed on */
+  if (bytes > 0) rc = call->op->run(call, host != NULL ? host : &alone);
   if (rc == AFT_NO_MEMORY) {
     aft_fail(call, message, "no memory for the kernel's scratch");
     return rc;
@@ -130,12 +149,18 @@ static const char *type_name(int32_t dtype) {
   }
 }
 
+int32_t aft_type_of(const aft_op *op, int32_t i, int32_t t1) {
+  if (op->in[i].type == AFT_I64) return AFT_INT64;
+  return op->in[i].type == AFT_T2 && t1 == AFT_FLOAT16 ? AFT_FLOAT : t1;
+}
+
 static int check_type(const aft_call *call, int i, char *message) {
   const aft_port *port = &call->op->in[i];
   int32_t dtype = call->in[i].dtype, first = call->in[0].dtype;
-  if (port->is_int64) {
-    if (dtype == AFT_INT64) return AFT_OK;
-    return aft_fail(call, message, "input \"%s\": is %s, want int64", port->name, type_name(dtype));
+  if (port->type != AFT_T1) {
+    int32_t want = aft_type_of(call->op, i, first);
+    if (dtype == want) return AFT_OK;
+    return aft_fail(call, message, "input \"%s\": is %s, want %s", port->name, type_name(dtype), type_name(want));
   }
   if (float_index(dtype) < 0) {
     return aft_fail(call, message, "input \"%s\": is %s, want float32, float16 or float64", port->name,

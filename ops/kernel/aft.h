@@ -1,7 +1,7 @@
 /* The fused AFT kernels in C11: one entry, aft_run, which checks every shape and attribute before it reads a pointer.
  *
  * The kernels know nothing of ONNX Runtime or Go: threads and memory come from the caller (aft_host). They keep no global
- * state but the call counters, never write outside `out`, and give the same bits for every number of threads and every
+ * state but the call counters, never write outside their outputs, and give the same bits for every number of threads and every
  * split of a batch. */
 #ifndef AFT_H
 #define AFT_H
@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AFT_MAX_INPUTS 5
+#define AFT_MAX_INPUTS 11
+#define AFT_MAX_OUTPUTS 6
 #define AFT_MAX_RANK 3
 #define AFT_MAX_ATTRS 3
 #define AFT_MESSAGE 256 /* room for an error message, its terminating zero included */
@@ -62,14 +63,25 @@ typedef struct {
   aft_attrs attrs;
   aft_tensor in[AFT_MAX_INPUTS]; /* in the order of the declaration */
   int32_t n_in;
+  void *out[AFT_MAX_OUTPUTS]; /* for aft_run: memory for the outputs, of any alignment; NULL for an empty one */
   const aft_packed *packed; /* by aft_pack of exactly this W and these attributes; or NULL */
 } aft_call;
 
-/* One input of the table: int64 or T1. */
+/* What element types an input takes: T1 is one of float, float16 and double, the same for all of a call; T2 is double where
+ * that is double, else float. */
+enum { AFT_T1, AFT_T2, AFT_I64 };
+
+/* One input of the table. */
 typedef struct {
   const char *name;
-  int32_t is_int64;
+  int32_t type;
 } aft_port;
+
+/* One output of the table: it has the type and shape of input `like`, for a state the one that it renews. */
+typedef struct {
+  const char *name;
+  int32_t like;
+} aft_output;
 
 /* One attribute of the table: an INT (len 0) or INTS of len values, and where it goes in aft_attrs. */
 typedef struct {
@@ -83,23 +95,28 @@ struct aft_op {
   const char *name; /* "AFTFull" */
   int32_t n_in;
   aft_port in[AFT_MAX_INPUTS];
+  int32_t n_out;
+  aft_output out[AFT_MAX_OUTPUTS];
   int32_t n_attrs;
   aft_attr attrs[AFT_MAX_ATTRS];
   int (*check)(const aft_call *call, char message[AFT_MESSAGE]); /* shapes and attributes; may read int64 inputs */
-  int (*run)(const aft_call *call, void *out, const aft_host *host);
-  int32_t bias; /* the index of W among the inputs; 0: there is none */
+  int (*run)(const aft_call *call, const aft_host *host);
+  int32_t bias; /* the index of W among the inputs where a constant W can be packed; 0: it cannot */
   int (*pack)(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
 };
 
 const aft_op *aft_ops(size_t *count);
 
-/* Checks the call: number, types, ranks and dimensions of the inputs, attributes, products that overflow. Y has the shape
- * of Q. Returns AFT_OK, or AFT_INVALID with a message that names the operator, the input or attribute, found and allowed. */
+/* Checks the call: number, types, ranks and dimensions of the inputs, attributes, products that overflow, values of
+ * int64 inputs that have data. Returns AFT_OK, or AFT_INVALID with a message that names the operator, the input or attribute, found and allowed. */
 int aft_check(const aft_call *call, char message[AFT_MESSAGE]);
 
-/* aft_check, then the kernel: writes Y, which has the type and shape of Q; one that overlaps an input is refused. Counts
- * the call. AFT_OK, AFT_INVALID or AFT_NO_MEMORY, the last two with a message. Safe to call from many threads. */
-int aft_run(const aft_call *call, void *out, const aft_host *host, char message[AFT_MESSAGE]);
+/* aft_check, then the kernel: writes the outputs; one that overlaps an input or another output is refused. Counts the
+ * call. AFT_OK, AFT_INVALID or AFT_NO_MEMORY, the last two with a message. Safe to call from many threads. */
+int aft_run(const aft_call *call, const aft_host *host, char message[AFT_MESSAGE]);
+
+/* The element type of input i where T1 is t1. */
+int32_t aft_type_of(const aft_op *op, int32_t i, int32_t t1);
 
 /* Packs a W that will be the same in many calls: *packed is NULL where there is nothing to gain. At most as much memory as W
  * in float takes, rows rounded up. What is odd about W or the attributes is for aft_check to say. AFT_OK or AFT_NO_MEMORY. */

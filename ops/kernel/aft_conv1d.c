@@ -31,14 +31,14 @@ static int run_double(const aft_call *call, void *out, const aft_host *host, con
 }
 
 /* Narrower vectors serve smaller heads: the widest whose channels share a head. */
-int aft_conv1d_run(const aft_call *call, void *out, const aft_host *host) {
+int aft_conv1d_run(const aft_call *call, const aft_host *host) {
   const aft_simd *all[AFT_SIMD_MOST], *wanted = aft_simd_for(host);
   size_t n = aft_simd_list(all);
   while (n > 0 && all[n - 1] != wanted) n--;
   for (; n > 0; n--) {
-    if (all[n - 1]->conv1d_fits(call)) return aft_run_simd(call, out, host, all[n - 1]->conv1d, run_double);
+    if (all[n - 1]->conv1d_fits(call)) return aft_run_simd(call, call->out[0], host, all[n - 1]->conv1d, run_double);
   }
-  return aft_run_simd(call, out, host, wanted->conv1d_each, run_double);
+  return aft_run_simd(call, call->out[0], host, wanted->conv1d_each, run_double);
 }
 
 /* Nothing is packed: W is small, and a task makes the weights of its heads once for all positions. */

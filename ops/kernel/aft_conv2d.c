@@ -53,8 +53,8 @@ static int run_double(const aft_call *call, void *out, const aft_host *host, con
   return aft_window_run(aft_conv2d_window(call, out), host, which);
 }
 
-int aft_conv2d_run(const aft_call *call, void *out, const aft_host *host) {
-  return aft_run_simd(call, out, host, aft_simd_for(host)->conv2d, run_double);
+int aft_conv2d_run(const aft_call *call, const aft_host *host) {
+  return aft_run_simd(call, call->out[0], host, aft_simd_for(host)->conv2d, run_double);
 }
 
 /* Nothing is packed: W is small, and a task makes the weights of its channels for several batch entries. */

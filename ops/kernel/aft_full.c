@@ -123,9 +123,9 @@ void aft_full_exact(const aft_call *call, void *out, size_t batch, size_t t, siz
   aft_finish(call, out, (batch * job.t + t) * job.d + d, &ratio, 1);
 }
 
-int aft_full_run(const aft_call *call, void *out, const aft_host *host) {
-  if (call->in[1].dims[1] == 0) return run_double(call, out, host, NULL); /* nothing to sum: 0 */
-  return aft_run_simd(call, out, host, aft_simd_for(host)->full, run_double);
+int aft_full_run(const aft_call *call, const aft_host *host) {
+  if (call->in[1].dims[1] == 0) return run_double(call, call->out[0], host, NULL); /* nothing to sum: 0 */
+  return aft_run_simd(call, call->out[0], host, aft_simd_for(host)->full, run_double);
 }
 
 int aft_full_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed) {

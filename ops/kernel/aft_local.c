@@ -32,8 +32,8 @@ static int run_double(const aft_call *call, void *out, const aft_host *host, con
   return aft_window_run(aft_local_window(call, out), host, which);
 }
 
-int aft_local_run(const aft_call *call, void *out, const aft_host *host) {
-  return aft_run_simd(call, out, host, aft_simd_for(host)->local, run_double);
+int aft_local_run(const aft_call *call, const aft_host *host) {
+  return aft_run_simd(call, call->out[0], host, aft_simd_for(host)->local, run_double);
 }
 
 int aft_local_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed) {

@@ -70,6 +70,8 @@ static inline void *aft_pack_memory(size_t head, size_t n, float **floats) {
   return p;
 }
 
+typedef struct aft_step aft_step;
+
 struct aft_simd {
   const char *name; /* "avx2" */
   int (*simple)(const aft_fast *f);
@@ -79,6 +81,7 @@ struct aft_simd {
   int (*conv1d_each)(const aft_fast *f);
   int (*conv1d_fits)(const aft_call *call);
   int (*conv2d)(const aft_fast *f);
+  int (*step)(const aft_fast *f, const aft_step *step);
   int (*full_pack)(const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
   int (*local_pack)(const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
 };

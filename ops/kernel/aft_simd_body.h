@@ -3,6 +3,7 @@
 #include "aft_full_simd.h"
 #include "aft_line_simd.h"
 #include "aft_simple_simd.h"
+#include "aft_step_simd.h"
 #include "aft_vec.h"
 
 #define AFT_SIMD(title)                                                                                                \
@@ -17,4 +18,5 @@
       .conv1d_fits = simd_conv1d_fits,                                                                                 \
       .conv1d_each = simd_conv1d_each,                                                                                 \
       .conv2d = simd_conv2d,                                                                                           \
+      .step = simd_step,                                                                                               \
   }

@@ -76,6 +76,6 @@ static int run_double(const aft_call *call, void *out, const aft_host *host, con
   return aft_tasks(host, run_task, &job, aft_block_count(call, which, AFT_LANES), 0);
 }
 
-int aft_simple_run(const aft_call *call, void *out, const aft_host *host) {
-  return aft_run_simd(call, out, host, aft_simd_for(host)->simple, run_double);
+int aft_simple_run(const aft_call *call, const aft_host *host) {
+  return aft_run_simd(call, call->out[0], host, aft_simd_for(host)->simple, run_double);
 }

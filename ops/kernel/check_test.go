@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -39,6 +40,11 @@ func TestCheckAgreesWithTheDeclaration(t *testing.T) {
 			for range rng.IntN(4) {
 				inputs = spoil(attrs, inputs, rng)
 			}
+			for i, in := range inputs {
+				if n, err := tensor.NumElements(in.Shape); def.Whole != "" && (err != nil || n != len(in.Values)) {
+					inputs[i].Values = nil // a tensor has as many values as its shape says
+				}
+			}
 			want, got := declaredVerdict(def, attrs, inputs), check(def.Name, attrs, inputs)
 			if (want == nil) != (got == nil) {
 				t.Fatalf("%s %v %v:\ndeclaration: %v\nkernel:      %v", def.Name, attrs, inputs, want, got)
@@ -57,6 +63,9 @@ func TestCheckAgreesWithTheDeclaration(t *testing.T) {
 // randomCall is a good call of that size, described.
 func randomCall(op string, sz size, rng *rand.Rand) (ops.Attrs, []ops.Input) {
 	dtype := ops.Types()[rng.IntN(3)]
+	if def, _ := ops.Lookup(op); def.Whole != "" {
+		return randomStepCall(def, sz, dtype, rng)
+	}
 	p := newProblem(op, sz, rng.IntN(2) == 1, rng.Int64N(4), rng)
 	var inputs []ops.Input
 	for _, a := range p.inputs {
@@ -69,6 +78,29 @@ func randomCall(op string, sz size, rng *rand.Rand) (ops.Attrs, []ops.Input) {
 		}
 	}
 	return p.attrs, inputs
+}
+
+// randomStepCall is randomCall of a step form: chunks and positions that fit their W and cache, as long as those are known.
+func randomStepCall(def *ops.Def, sz size, dtype tensor.DType, rng *rand.Rand) (ops.Attrs, []ops.Input) {
+	sz.D = sz.Heads * rng.IntN(3)
+	const rows = 7
+	sizes := map[string]int{"B": sz.B, "T": sz.T, "D": sz.D, "H": sz.Heads, "s": sz.Window, "s-1": sz.Window - 1,
+		"C": rows - 1, ">=C": rows, ">=position+length": rows}
+	var inputs []ops.Input
+	for _, p := range def.Inputs {
+		in := ops.Input{DType: p.Type.DType(dtype), Shape: []int{}}
+		for _, dim := range p.Dims {
+			in.Shape = append(in.Shape, sizes[dim])
+		}
+		for b := 0; p.Type == ops.Int64 && b < sz.B; b++ {
+			in.Values = append(in.Values, rng.Int64N(int64(sz.T)+1))
+		}
+		if rng.IntN(4) == 0 {
+			in.Values = nil // known only at run time
+		}
+		inputs = append(inputs, in)
+	}
+	return ops.Attrs{"gate": {rng.Int64N(4)}}, inputs
 }
 
 // spoil makes one random edit; some leave the call good.
@@ -109,7 +141,10 @@ func spoil(attrs ops.Attrs, inputs []ops.Input, rng *rand.Rand) []ops.Input {
 		}
 	case 5:
 		if in.Values != nil {
-			in.Values = []int64{number(), number()}
+			in.Values = slices.Clone(in.Values)
+			for i := range in.Values {
+				in.Values[i] = number()
+			}
 		}
 	case 6:
 		if rng.IntN(2) == 0 {
@@ -139,6 +174,29 @@ func spoilAttr(attrs ops.Attrs, value int64, rng *rand.Rand) {
 		if v := slices.Clone(attrs[name]); len(v) > 0 {
 			v[rng.IntN(len(v))] = value
 			attrs[name] = v
+		}
+	}
+}
+
+// What is wrong with a chunk is said in the words of the declaration.
+func TestChunkMessages(t *testing.T) {
+	for _, def := range ops.Steps() {
+		said := map[string]bool{}
+		for _, c := range []struct{ position, length []int64 }{
+			{[]int64{0, 1}, []int64{1, 4}}, {[]int64{0, 1}, []int64{-1, 0}}, {[]int64{0, -5}, []int64{3, 0}},
+			{[]int64{6, 0}, []int64{3, 0}}, {[]int64{0, math.MaxInt64}, []int64{0, 3}}, {[]int64{math.MaxInt32, 0}, []int64{1, 0}},
+		} {
+			attrs, inputs := randomStepCall(def, size{B: 2, T: 3, Heads: 1, Window: 2}, tensor.Float32, rand.New(rand.NewPCG(1, 59)))
+			n := len(inputs)
+			inputs[n-2].Values, inputs[n-1].Values = c.position, c.length
+			want, got := declaredVerdict(def, attrs, inputs), check(def.Name, attrs, inputs)
+			if fmt.Sprint(want) != fmt.Sprint(got) {
+				t.Errorf("%s:\ndeclaration: %v\nkernel:      %v", def.Name, want, got)
+			}
+			said[fmt.Sprint(got)] = true
+		}
+		if len(said) < 6 {
+			t.Errorf("%s: %d messages, want one for each call", def.Name, len(said))
 		}
 	}
 }
@@ -207,12 +265,12 @@ func TestRunRefuses(t *testing.T) {
 	} {
 		p, inputs, y := good()
 		inputs = c.edit(p, inputs, y)
-		if err := Run(p.op, p.attrs, inputs, y, 1); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := Run(p.op, p.attrs, inputs, []*tensor.Tensor{y}, 1); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)
 		}
 	}
 	p, inputs, y := good()
-	if err := Run(p.op, p.attrs, inputs, y, 0); err == nil {
+	if err := Run(p.op, p.attrs, inputs, []*tensor.Tensor{y}, 0); err == nil {
 		t.Error("0 threads were accepted")
 	}
 	if after := Calls(); after[Key{"AFTSimple", tensor.Float32}] != before[Key{"AFTSimple", tensor.Float32}] {
@@ -238,8 +296,18 @@ func TestTable(t *testing.T) {
 		}
 		for j, port := range def.Inputs {
 			in := entry.in[j]
-			if got := text(unsafe.Pointer(in.name)); got != port.Name || (in.is_int64 != 0) != (port.Type == ops.Int64) {
-				t.Errorf("%s: input %d is %q (int64: %d), want %q %s", def.Name, j, got, in.is_int64, port.Name, port.Type)
+			types := map[ops.PortType]int{ops.T1: 0, ops.T2: 1, ops.Int64: 2} // AFT_T1, AFT_T2, AFT_I64
+			if got := text(unsafe.Pointer(in.name)); got != port.Name || int(in._type) != types[port.Type] {
+				t.Errorf("%s: input %d is %q (type %d), want %q %s", def.Name, j, got, in._type, port.Name, port.Type)
+			}
+		}
+		if int(entry.n_out) != len(def.Outputs) {
+			t.Fatalf("%s: %d outputs, want %d", def.Name, entry.n_out, len(def.Outputs))
+		}
+		for j, port := range def.Outputs {
+			out := entry.out[j]
+			if got := text(unsafe.Pointer(out.name)); got != port.Name || int(out.like) != def.Past(j) {
+				t.Errorf("%s: output %d is %q like input %d, want %q like %d", def.Name, j, got, out.like, port.Name, def.Past(j))
 			}
 		}
 		offsets := map[uint64]bool{}

@@ -18,12 +18,17 @@ func TestConformance(t *testing.T) {
 		t.Run(dtype.String(), func(t *testing.T) {
 			optest.Run(t, optest.Engine{
 				DType: dtype,
-				Run: func(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) (*tensor.Tensor, error) {
-					y, err := tensor.New(inputs[0].DType, inputs[0].Shape)
-					if err != nil {
-						return nil, err
+				Run: func(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) ([]*tensor.Tensor, error) {
+					var outputs []*tensor.Tensor
+					for i := range d.Outputs {
+						like := inputs[d.Past(i)]
+						x, err := tensor.New(like.DType, like.Shape)
+						if err != nil {
+							return nil, err
+						}
+						outputs = append(outputs, x)
 					}
-					return y, kernel.Run(d.Name, attrs, inputs, y, 2)
+					return outputs, kernel.Run(d.Name, attrs, inputs, outputs, 2)
 				},
 			})
 		})

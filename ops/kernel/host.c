@@ -46,7 +46,7 @@ static void take_back(void *ctx, void *p) {
   free(p);
 }
 
-int aft_host_run(const aft_call *call, void *out, aft_host_state *state, char *message) {
+int aft_host_run(const aft_call *call, aft_host_state *state, char *message) {
   aft_host host = {.ctx = state, .parallel = parallel, .alloc = lend, .release = take_back, .instructions = state->instructions};
-  return aft_run(call, out, &host, message);
+  return aft_run(call, &host, message);
 }

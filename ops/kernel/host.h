@@ -13,6 +13,6 @@ typedef struct {
 } aft_host_state;
 
 /* aft_run on such a host. */
-int aft_host_run(const aft_call *call, void *out, aft_host_state *state, char *message);
+int aft_host_run(const aft_call *call, aft_host_state *state, char *message);
 
 #endif

@@ -13,14 +13,14 @@ type Key struct {
 	DType tensor.DType
 }
 
-// Run computes an operator on its inputs, in the order of the declaration, and writes out, which has the type and shape
-// of the first input. threads is how many run at once, at least 1; the bits do not depend on it. An error names the
+// Run computes an operator on its inputs and writes its outputs, both in the order of the declaration: Y has the type and
+// shape of Q, a part of a state those of the input that it renews. threads is how many run at once, at least 1; the bits do not depend on it. An error names the
 // operator, the attribute or input, what was found and what is allowed.
-func Run(op string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tensor, threads int) error {
+func Run(op string, attrs ops.Attrs, inputs, outputs []*tensor.Tensor, threads int) error {
 	if threads < 1 {
 		return fmt.Errorf("%s.%s: %d threads, want at least 1", ops.Domain, op, threads)
 	}
-	return run(op, attrs, inputs, out, host{threads: threads})
+	return run(op, attrs, inputs, outputs, host{threads: threads})
 }
 
 // host is what Run lends the kernel.
@@ -31,12 +31,12 @@ type host struct {
 	pack         bool // W first, as a host does that knows it to be constant
 }
 
-// checkOutput requires out to have the type, the shape and the bytes of q.
-func checkOutput(op string, q, out *tensor.Tensor) error {
-	if out.DType != q.DType || !tensor.SameShape(out.Shape, q.Shape) {
-		return fmt.Errorf("%s.%s: output \"Y\": is %s, want the type and shape of Q: %s", ops.Domain, op, out, q)
+// checkOutput requires an output to have the type and the shape of an input, and as many bytes.
+func checkOutput(op, name string, out *tensor.Tensor, like string, in *tensor.Tensor) error {
+	if out.DType != in.DType || !tensor.SameShape(out.Shape, in.Shape) {
+		return fmt.Errorf("%s.%s: output %q: is %s, want the type and shape of %s: %s", ops.Domain, op, name, out, like, in)
 	}
-	return checkBytes(op, `output "Y"`, out)
+	return checkBytes(op, fmt.Sprintf("output %q", name), out)
 }
 
 // checkBytes requires a tensor to hold as many bytes as its shape says: the kernels trust the shape.

@@ -146,7 +146,7 @@ func check(name string, attrs ops.Attrs, inputs []ops.Input) error {
 	return nil
 }
 
-func run(name string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tensor, h host) error {
+func run(name string, attrs ops.Attrs, inputs, outputs []*tensor.Tensor, h host) error {
 	specs := make([]ops.Input, len(inputs))
 	for i, t := range inputs {
 		specs[i] = ops.Input{DType: t.DType, Shape: t.Shape}
@@ -160,10 +160,8 @@ func run(name string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tens
 			return err
 		}
 	}
-	if len(inputs) > 0 {
-		if err := checkOutput(name, inputs[0], out); err != nil {
-			return err
-		}
+	if err := checkOutputs(name, call.op, inputs, outputs); err != nil {
+		return err
 	}
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
@@ -171,6 +169,12 @@ func run(name string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tens
 		if len(t.Data) > 0 {
 			pinner.Pin(&t.Data[0])
 			call.in[i].data = unsafe.Pointer(&t.Data[0])
+		}
+	}
+	for i, t := range outputs {
+		if len(t.Data) > 0 {
+			pinner.Pin(&t.Data[0])
+			call.out[i] = unsafe.Pointer(&t.Data[0])
 		}
 	}
 	state := &C.aft_host_state{threads: C.size_t(h.threads), fail_alloc: C.int(h.failAlloc),
@@ -183,7 +187,7 @@ func run(name string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tens
 		defer C.aft_unpack(call.packed)
 	}
 	var message [C.AFT_MESSAGE]C.char
-	rc := C.aft_host_run(call, unsafe.Pointer(unsafe.SliceData(out.Data)), state, &message[0])
+	rc := C.aft_host_run(call, state, &message[0])
 	if rc != C.AFT_OK {
 		err = errors.New(C.GoString(&message[0]))
 	}
@@ -191,4 +195,21 @@ func run(name string, attrs ops.Attrs, inputs []*tensor.Tensor, out *tensor.Tens
 		err = errors.Join(err, fmt.Errorf("%s.%s: %d allocations were not released", ops.Domain, name, int(state.live)))
 	}
 	return err
+}
+
+// checkOutputs requires the outputs that the operator has. Inputs that are missing are for aft_check to say.
+func checkOutputs(name string, op *C.aft_op, inputs, outputs []*tensor.Tensor) error {
+	if len(outputs) != int(op.n_out) {
+		return fmt.Errorf("%s.%s: has %d outputs, want %d", ops.Domain, name, len(outputs), int(op.n_out))
+	}
+	for i, out := range outputs {
+		like := int(op.out[i].like)
+		if like >= len(inputs) {
+			continue
+		}
+		if err := checkOutput(name, C.GoString(op.out[i].name), out, C.GoString(op.in[like].name), inputs[like]); err != nil {
+			return err
+		}
+	}
+	return nil
 }

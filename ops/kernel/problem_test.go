@@ -141,17 +141,30 @@ func (p *problem) runOn(t testing.TB, inputs []*tensor.Tensor, threads int) *ten
 
 func (p *problem) runAt(t testing.TB, inputs []*tensor.Tensor, h host) *tensor.Tensor {
 	t.Helper()
-	y, err := tensor.New(inputs[0].DType, inputs[0].Shape)
-	if err != nil {
+	outputs := newOutputs(t, p.op, inputs)
+	if err := run(p.op, p.attrs, inputs, outputs, h); err != nil {
 		t.Fatal(err)
 	}
-	for i := range y.Data {
-		y.Data[i] = 0xa5 // an element that is not written shows
+	return outputs[0]
+}
+
+// newOutputs makes room for the outputs of a call.
+func newOutputs(t testing.TB, op string, inputs []*tensor.Tensor) []*tensor.Tensor {
+	t.Helper()
+	def, _ := ops.Lookup(op)
+	outputs := make([]*tensor.Tensor, len(def.Outputs))
+	for i := range outputs {
+		like := inputs[def.Past(i)]
+		x, err := tensor.New(like.DType, like.Shape)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j := range x.Data {
+			x.Data[j] = 0xa5 // an element that is not written shows
+		}
+		outputs[i] = x
 	}
-	if err := run(p.op, p.attrs, inputs, y, h); err != nil {
-		t.Fatal(err)
-	}
-	return y
+	return outputs
 }
 
 // verify holds Y of every host against the truth.
@@ -172,11 +185,11 @@ func (p *problem) truth(t testing.TB, inputs []*tensor.Tensor) tensor.Array {
 	for i, x := range inputs {
 		arrays[i] = x.Array()
 	}
-	y, err := reference.Call(p.op, p.attrs, arrays)
+	outputs, err := reference.Call(p.op, p.attrs, arrays)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return y
+	return outputs[0]
 }
 
 // tolerance is the operator set's: 16 e max|V| of the channel for float, e = 2^-23; 1e-12 max|V| for double; for float16

@@ -44,7 +44,7 @@ func guarded(data []byte, offset int) (buffer, inside []byte) {
 
 // Operands at every byte offset, between sentinels: the result is the same by a bit, nothing else is written.
 func TestWritesOnlyItsOutput(t *testing.T) {
-	for _, def := range ops.All() {
+	for _, def := range ops.Sequences() {
 		for _, dtype := range ops.Types() {
 			for _, causal := range []bool{false, true} {
 				for _, h := range hosts(2) {
@@ -72,7 +72,7 @@ func testWritesOnlyItsOutput(t *testing.T, p *problem, dtype tensor.DType, h hos
 		}
 		out, inside := guarded(make([]byte, len(want.Data)), offset)
 		y := &tensor.Tensor{DType: dtype, Shape: want.Shape, Data: inside}
-		if err := run(p.op, p.attrs, moved, y, h); err != nil {
+		if err := run(p.op, p.attrs, moved, []*tensor.Tensor{y}, h); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(y.Data, want.Data) {
@@ -94,7 +94,7 @@ func testWritesOnlyItsOutput(t *testing.T, p *problem, dtype tensor.DType, h hos
 
 // The bits depend neither on the number of threads nor on what else is in the batch.
 func TestSameBits(t *testing.T) {
-	for _, def := range ops.All() {
+	for _, def := range ops.Sequences() {
 		for _, dtype := range ops.Types() {
 			for _, causal := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%s causal=%v", def.Name, dtype, causal), func(t *testing.T) {
@@ -134,7 +134,7 @@ func testSameBits(t *testing.T, p *problem, dtype tensor.DType, h host) {
 
 // Calls from many threads at once share nothing but the counters.
 func TestConcurrentCalls(t *testing.T) {
-	for _, def := range ops.All() {
+	for _, def := range ops.Sequences() {
 		p := mixed(def.Name, size{B: 2, T: 20, S: 20, D: 9, Heads: 3, Window: 3, Kernel: [2]int{2, 2}, Grid: [2]int{4, 5}}, true)
 		inputs := p.tensors(t, tensor.Float32)
 		want := p.runOn(t, inputs, 1)
@@ -161,7 +161,7 @@ func TestConcurrentCalls(t *testing.T) {
 // A kernel that gets no memory, at whichever of its allocations, says so, gives back what it has, counts nothing, and works
 // the next time.
 func TestNoMemory(t *testing.T) {
-	for _, def := range ops.All() {
+	for _, def := range ops.Sequences() {
 		for _, dtype := range ops.Types() {
 			p := mixed(def.Name, wide(), true)
 			p.v().Data[0] = math.NaN() // odd: one more way through the code
@@ -173,7 +173,7 @@ func TestNoMemory(t *testing.T) {
 			failed := 0
 			for i := 1; ; i++ {
 				before := Calls()[Key{def.Name, dtype}]
-				if err = run(p.op, p.attrs, inputs, y, host{threads: 2, failAlloc: i}); err == nil {
+				if err = run(p.op, p.attrs, inputs, []*tensor.Tensor{y}, host{threads: 2, failAlloc: i}); err == nil {
 					break
 				}
 				failed++
@@ -194,21 +194,21 @@ func TestNoMemory(t *testing.T) {
 
 // An output that shares memory with an input is refused.
 func TestOverlap(t *testing.T) {
-	for _, def := range ops.All() {
+	for _, def := range ops.Sequences() {
 		p := mixed(def.Name, size{B: 1, T: 4, S: 4, D: 2, Heads: 2, Window: 2, Kernel: [2]int{1, 1}, Grid: [2]int{2, 2}}, true)
 		inputs := p.tensors(t, tensor.Float32)
 		q := inputs[0]
-		if err := Run(p.op, p.attrs, inputs, q, 1); err == nil || !strings.Contains(err.Error(), `"Q"`) {
+		if err := Run(p.op, p.attrs, inputs, []*tensor.Tensor{q}, 1); err == nil || !strings.Contains(err.Error(), `"Q"`) {
 			t.Errorf("%s: error %v, want one that names Q", def.Name, err)
 		}
 		shared := make([]byte, 2*len(q.Data))
 		q.Data = shared[:len(q.Data)]
 		y := &tensor.Tensor{DType: q.DType, Shape: q.Shape, Data: shared[len(q.Data)-1 : 2*len(q.Data)-1]}
-		if err := Run(p.op, p.attrs, inputs, y, 1); err == nil {
+		if err := Run(p.op, p.attrs, inputs, []*tensor.Tensor{y}, 1); err == nil {
 			t.Errorf("%s: one shared byte was accepted", def.Name)
 		}
 		y.Data = shared[len(q.Data):]
-		if err := Run(p.op, p.attrs, inputs, y, 1); err != nil {
+		if err := Run(p.op, p.attrs, inputs, []*tensor.Tensor{y}, 1); err != nil {
 			t.Errorf("%s: neighbours in memory: %v", def.Name, err)
 		}
 	}

@@ -5,7 +5,9 @@ static const aft_op table[AFT_N_OPS] = {
     {
         .name = "AFTFull",
         .n_in = 4,
-        .in = {{"Q", 0}, {"K", 0}, {"V", 0}, {"W", 0}},
+        .in = {{"Q", AFT_T1}, {"K", AFT_T1}, {"V", AFT_T1}, {"W", AFT_T1}},
+        .n_out = 1,
+        .out = {{"Y", 0}},
         .n_attrs = 2,
         .attrs =
             {
@@ -20,7 +22,9 @@ static const aft_op table[AFT_N_OPS] = {
     {
         .name = "AFTSimple",
         .n_in = 3,
-        .in = {{"Q", 0}, {"K", 0}, {"V", 0}},
+        .in = {{"Q", AFT_T1}, {"K", AFT_T1}, {"V", AFT_T1}},
+        .n_out = 1,
+        .out = {{"Y", 0}},
         .n_attrs = 2,
         .attrs =
             {
@@ -33,7 +37,9 @@ static const aft_op table[AFT_N_OPS] = {
     {
         .name = "AFTLocal",
         .n_in = 4,
-        .in = {{"Q", 0}, {"K", 0}, {"V", 0}, {"W", 0}},
+        .in = {{"Q", AFT_T1}, {"K", AFT_T1}, {"V", AFT_T1}, {"W", AFT_T1}},
+        .n_out = 1,
+        .out = {{"Y", 0}},
         .n_attrs = 3,
         .attrs =
             {
@@ -49,7 +55,9 @@ static const aft_op table[AFT_N_OPS] = {
     {
         .name = "AFTConv1D",
         .n_in = 4,
-        .in = {{"Q", 0}, {"K", 0}, {"V", 0}, {"W", 0}},
+        .in = {{"Q", AFT_T1}, {"K", AFT_T1}, {"V", AFT_T1}, {"W", AFT_T1}},
+        .n_out = 1,
+        .out = {{"Y", 0}},
         .n_attrs = 3,
         .attrs =
             {
@@ -65,7 +73,9 @@ static const aft_op table[AFT_N_OPS] = {
     {
         .name = "AFTConv2D",
         .n_in = 5,
-        .in = {{"Q", 0}, {"K", 0}, {"V", 0}, {"W", 0}, {"grid", 1}},
+        .in = {{"Q", AFT_T1}, {"K", AFT_T1}, {"V", AFT_T1}, {"W", AFT_T1}, {"grid", AFT_I64}},
+        .n_out = 1,
+        .out = {{"Y", 0}},
         .n_attrs = 3,
         .attrs =
             {
@@ -77,6 +87,62 @@ static const aft_op table[AFT_N_OPS] = {
         .run = aft_conv2d_run,
         .bias = 3,
         .pack = aft_conv2d_pack,
+    },
+    {
+        .name = "AFTFullStep",
+        .n_in = 8,
+        .in = {{"Q", AFT_T1}, {"K", AFT_T1}, {"V", AFT_T1}, {"W", AFT_T1}, {"keys", AFT_T1}, {"values", AFT_T1}, {"position", AFT_I64}, {"length", AFT_I64}},
+        .n_out = 3,
+        .out = {{"Y", 0}, {"present_keys", 4}, {"present_values", 5}},
+        .n_attrs = 1,
+        .attrs =
+            {
+                {"gate", 0, offsetof(aft_attrs, gate)},
+            },
+        .check = aft_full_step_check,
+        .run = aft_full_step_run,
+    },
+    {
+        .name = "AFTSimpleStep",
+        .n_in = 8,
+        .in = {{"Q", AFT_T1}, {"K", AFT_T1}, {"V", AFT_T1}, {"m", AFT_T2}, {"n", AFT_T2}, {"d", AFT_T2}, {"position", AFT_I64}, {"length", AFT_I64}},
+        .n_out = 4,
+        .out = {{"Y", 0}, {"present_m", 3}, {"present_n", 4}, {"present_d", 5}},
+        .n_attrs = 1,
+        .attrs =
+            {
+                {"gate", 0, offsetof(aft_attrs, gate)},
+            },
+        .check = aft_simple_step_check,
+        .run = aft_simple_step_run,
+    },
+    {
+        .name = "AFTLocalStep",
+        .n_in = 11,
+        .in = {{"Q", AFT_T1}, {"K", AFT_T1}, {"V", AFT_T1}, {"W", AFT_T1}, {"m", AFT_T2}, {"n", AFT_T2}, {"d", AFT_T2}, {"keys", AFT_T1}, {"values", AFT_T1}, {"position", AFT_I64}, {"length", AFT_I64}},
+        .n_out = 6,
+        .out = {{"Y", 0}, {"present_m", 4}, {"present_n", 5}, {"present_d", 6}, {"present_keys", 7}, {"present_values", 8}},
+        .n_attrs = 1,
+        .attrs =
+            {
+                {"gate", 0, offsetof(aft_attrs, gate)},
+            },
+        .check = aft_local_step_check,
+        .run = aft_local_step_run,
+    },
+    {
+        .name = "AFTConv1DStep",
+        .n_in = 11,
+        .in = {{"Q", AFT_T1}, {"K", AFT_T1}, {"V", AFT_T1}, {"W", AFT_T1}, {"m", AFT_T2}, {"n", AFT_T2}, {"d", AFT_T2}, {"keys", AFT_T1}, {"values", AFT_T1}, {"position", AFT_I64}, {"length", AFT_I64}},
+        .n_out = 6,
+        .out = {{"Y", 0}, {"present_m", 4}, {"present_n", 5}, {"present_d", 6}, {"present_keys", 7}, {"present_values", 8}},
+        .n_attrs = 1,
+        .attrs =
+            {
+                {"gate", 0, offsetof(aft_attrs, gate)},
+            },
+        .check = aft_conv1d_step_check,
+        .run = aft_conv1d_step_run,
     },
 };
 
@@ -110,6 +176,52 @@ const char *const aft_port_dims[AFT_N_OPS][AFT_MAX_INPUTS][AFT_MAX_RANK] = {
         {"B", "T", "D"}, /* AFTConv2D.V */
         {"H", "kh", "kw"}, /* AFTConv2D.W */
         {"2"}, /* AFTConv2D.grid */
+    },
+    {
+        {"B", "T", "D"}, /* AFTFullStep.Q */
+        {"B", "T", "D"}, /* AFTFullStep.K */
+        {"B", "T", "D"}, /* AFTFullStep.V */
+        {">=position+length", ">=C"}, /* AFTFullStep.W */
+        {"B", "C", "D"}, /* AFTFullStep.keys */
+        {"B", "C", "D"}, /* AFTFullStep.values */
+        {"B"}, /* AFTFullStep.position */
+        {"B"}, /* AFTFullStep.length */
+    },
+    {
+        {"B", "T", "D"}, /* AFTSimpleStep.Q */
+        {"B", "T", "D"}, /* AFTSimpleStep.K */
+        {"B", "T", "D"}, /* AFTSimpleStep.V */
+        {"B", "D"}, /* AFTSimpleStep.m */
+        {"B", "D"}, /* AFTSimpleStep.n */
+        {"B", "D"}, /* AFTSimpleStep.d */
+        {"B"}, /* AFTSimpleStep.position */
+        {"B"}, /* AFTSimpleStep.length */
+    },
+    {
+        {"B", "T", "D"}, /* AFTLocalStep.Q */
+        {"B", "T", "D"}, /* AFTLocalStep.K */
+        {"B", "T", "D"}, /* AFTLocalStep.V */
+        {">=position+length", "s"}, /* AFTLocalStep.W */
+        {"B", "D"}, /* AFTLocalStep.m */
+        {"B", "D"}, /* AFTLocalStep.n */
+        {"B", "D"}, /* AFTLocalStep.d */
+        {"B", "s-1", "D"}, /* AFTLocalStep.keys */
+        {"B", "s-1", "D"}, /* AFTLocalStep.values */
+        {"B"}, /* AFTLocalStep.position */
+        {"B"}, /* AFTLocalStep.length */
+    },
+    {
+        {"B", "T", "D"}, /* AFTConv1DStep.Q */
+        {"B", "T", "H"}, /* AFTConv1DStep.K */
+        {"B", "T", "D"}, /* AFTConv1DStep.V */
+        {"H", "s"}, /* AFTConv1DStep.W */
+        {"B", "H"}, /* AFTConv1DStep.m */
+        {"B", "D"}, /* AFTConv1DStep.n */
+        {"B", "H"}, /* AFTConv1DStep.d */
+        {"B", "s-1", "H"}, /* AFTConv1DStep.keys */
+        {"B", "s-1", "D"}, /* AFTConv1DStep.values */
+        {"B"}, /* AFTConv1DStep.position */
+        {"B"}, /* AFTConv1DStep.length */
     },
 };
 

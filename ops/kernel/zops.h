@@ -6,24 +6,32 @@
 
 #define AFT_DOMAIN "ai.aft"
 
-enum { AFT_N_OPS = 5 };
+enum { AFT_N_OPS = 9 };
 
 /* The declared dimensions of every input: a letter, or an expression; NULL past the rank. */
 extern const char *const aft_port_dims[AFT_N_OPS][AFT_MAX_INPUTS][AFT_MAX_RANK];
 
 int aft_full_check(const aft_call *call, char *message);
-int aft_full_run(const aft_call *call, void *out, const aft_host *host);
+int aft_full_run(const aft_call *call, const aft_host *host);
 int aft_full_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
 int aft_simple_check(const aft_call *call, char *message);
-int aft_simple_run(const aft_call *call, void *out, const aft_host *host);
+int aft_simple_run(const aft_call *call, const aft_host *host);
 int aft_local_check(const aft_call *call, char *message);
-int aft_local_run(const aft_call *call, void *out, const aft_host *host);
+int aft_local_run(const aft_call *call, const aft_host *host);
 int aft_local_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
 int aft_conv1d_check(const aft_call *call, char *message);
-int aft_conv1d_run(const aft_call *call, void *out, const aft_host *host);
+int aft_conv1d_run(const aft_call *call, const aft_host *host);
 int aft_conv1d_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
 int aft_conv2d_check(const aft_call *call, char *message);
-int aft_conv2d_run(const aft_call *call, void *out, const aft_host *host);
+int aft_conv2d_run(const aft_call *call, const aft_host *host);
 int aft_conv2d_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);
+int aft_full_step_check(const aft_call *call, char *message);
+int aft_full_step_run(const aft_call *call, const aft_host *host);
+int aft_simple_step_check(const aft_call *call, char *message);
+int aft_simple_step_run(const aft_call *call, const aft_host *host);
+int aft_local_step_check(const aft_call *call, char *message);
+int aft_local_step_run(const aft_call *call, const aft_host *host);
+int aft_conv1d_step_check(const aft_call *call, char *message);
+int aft_conv1d_step_run(const aft_call *call, const aft_host *host);
 
 #endif

@@ -115,7 +115,7 @@ func (p *problem) tensors(t *testing.T, dtype tensor.DType) []*tensor.Tensor {
 
 func (e *Engine) mustRun(t *testing.T, p *problem) *tensor.Tensor {
 	t.Helper()
-	y, err := e.Run(p.def, p.attrs, p.tensors(t, e.DType))
+	y, err := e.y(p.def, p.attrs, p.tensors(t, e.DType))
 	if err != nil {
 		t.Fatal(err)
 	}

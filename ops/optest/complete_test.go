@@ -33,7 +33,9 @@ func TestComplete(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			checkCases(t, def, cases)
+			if def.Whole == "" { // a step form's truth is that of the whole
+				checkCases(t, def, cases)
+			}
 			checkBodies(t, def)
 		})
 	}
@@ -90,7 +92,7 @@ func checkEngines(t *testing.T, def *ops.Def, c optest.Case) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := kernel.Run(def.Name, c.Attrs, inputs, out, 1); err != nil {
+		if err := kernel.Run(def.Name, c.Attrs, inputs, []*tensor.Tensor{out}, 1); err != nil {
 			t.Errorf("kernel, %s: %v", dtype, err)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 
 // native runs one-node models in the Go graph: the node itself, or, flattened, its body's standard operators. Neither
 // importers nor exporters may know the other, so the test of both together stands here.
-func native(flatten bool) func(*ops.Def, ops.Attrs, []*tensor.Tensor) (*tensor.Tensor, error) {
-	return func(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) (*tensor.Tensor, error) {
+func native(flatten bool) func(*ops.Def, ops.Attrs, []*tensor.Tensor) ([]*tensor.Tensor, error) {
+	return func(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) ([]*tensor.Tensor, error) {
 		specs := make([]ops.Input, len(inputs))
 		feeds := map[string]*tensor.Tensor{}
 		for i, in := range inputs {
@@ -38,8 +38,16 @@ func native(flatten bool) func(*ops.Def, ops.Attrs, []*tensor.Tensor) (*tensor.T
 		if err != nil {
 			return nil, err
 		}
-		return outputs["Y"], nil
+		return inOrder(d, outputs), nil
 	}
+}
+
+func inOrder(d *ops.Def, named map[string]*tensor.Tensor) []*tensor.Tensor {
+	out := make([]*tensor.Tensor, len(d.Outputs))
+	for i, p := range d.Outputs {
+		out[i] = named[p.Name]
+	}
+	return out
 }
 
 func TestConformance_native(t *testing.T) {

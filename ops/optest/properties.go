@@ -11,7 +11,7 @@ import (
 
 // testProperties holds what follows from the equations for any data.
 func (e *Engine) testProperties(t *testing.T) {
-	for _, def := range ops.All() {
+	for _, def := range ops.Sequences() {
 		for _, causal := range []int64{0, 1} {
 			for i, sz := range propertySizes() {
 				name := fmt.Sprintf("%s causal=%d size=%d", def.Name, causal, i)
@@ -97,7 +97,7 @@ func (e *Engine) testBatch(t *testing.T, p *problem) {
 
 // testEmpty: no batch or no positions give no elements, and S = 0 leaves nothing to sum.
 func (e *Engine) testEmpty(t *testing.T) {
-	for _, def := range ops.All() {
+	for _, def := range ops.Sequences() {
 		for _, zero := range []string{"B", "T"} {
 			t.Run(def.Name+" "+zero+"=0", func(t *testing.T) {
 				sz := small()

@@ -1,6 +1,7 @@
 package optest
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -14,8 +15,8 @@ import (
 // Engine is one implementation of the operators under test.
 type Engine struct {
 	DType tensor.DType // what its T1 inputs are rounded to
-	// Run computes one call. It returns an error where the declaration's Check does.
-	Run func(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) (*tensor.Tensor, error)
+	// Run computes one call: the outputs in the order of the declaration. It returns an error where the declaration's Check does.
+	Run func(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) ([]*tensor.Tensor, error)
 	// Body marks decompositions into standard operators: on Wide cases they must be finite, and V must be finite where
 	// K is -inf.
 	Body bool
@@ -45,6 +46,19 @@ func Run(t *testing.T, e Engine) {
 		t.Run("empty", e.testEmpty)
 	}
 	t.Run("refuses", e.testRefuses)
+	t.Run("steps", e.testSteps)
+}
+
+// y computes one call of an operator over whole sequences.
+func (e *Engine) y(d *ops.Def, attrs ops.Attrs, inputs []*tensor.Tensor) (*tensor.Tensor, error) {
+	outputs, err := e.Run(d, attrs, inputs)
+	if err != nil {
+		return nil, err
+	}
+	if len(outputs) != len(d.Outputs) {
+		return nil, fmt.Errorf("%s gave %d outputs, want %d", d.Name, len(outputs), len(d.Outputs))
+	}
+	return outputs[0], nil
 }
 
 func (e *Engine) runCases(t *testing.T, dir string, load func(string) ([]Case, error)) {
@@ -74,7 +88,7 @@ func (e *Engine) check(t *testing.T, c Case) {
 	if e.Body {
 		inputs = finiteMaskedValues(t, inputs)
 	}
-	got, err := e.Run(def, c.Attrs, inputs)
+	got, err := e.y(def, c.Attrs, inputs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +142,7 @@ func (e *Engine) truth(t *testing.T, c Case, inputs []*tensor.Tensor) (tensor.Ar
 			t.Fatal(err)
 		}
 		// The float32 arithmetic; the rounding of the result is added where the result is known.
-		return y, 16 * 0x1p-23 * maxAbs(inputs[2])
+		return y[0], 16 * 0x1p-23 * maxAbs(inputs[2])
 	default:
 		return c.Y, c.Tolerance
 	}

@@ -73,7 +73,7 @@ func (a *analysis) emit(l *layer, taken map[string]bool) (*emitter, error) {
 		inputs = append(inputs, grid)
 	}
 	y := e.name("Y")
-	e.nodes = append(e.nodes, ops.Node(def, e.name("aft"), inputs, y, l.attrs))
+	e.nodes = append(e.nodes, ops.Node(def, e.name("aft"), inputs, []string{y}, l.attrs))
 	if y, err = e.layout(y, indicesOf(out), l.out, false); err != nil {
 		return nil, err
 	}

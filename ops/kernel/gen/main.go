@@ -31,15 +31,19 @@ func run() error {
 
 // The sizes of the arrays in aft.h.
 const (
-	maxInputs = 5 // AFT_MAX_INPUTS
-	maxRank   = 3 // AFT_MAX_RANK
-	maxAttrs  = 3 // AFT_MAX_ATTRS
+	maxInputs  = 11 // AFT_MAX_INPUTS
+	maxOutputs = 6  // AFT_MAX_OUTPUTS
+	maxRank    = 3  // AFT_MAX_RANK
+	maxAttrs   = 3  // AFT_MAX_ATTRS
 )
 
 func check(defs []*ops.Def) error {
 	for _, d := range defs {
 		if len(d.Inputs) > maxInputs {
 			return fmt.Errorf("%s: has %d inputs, aft.h allows %d", d.Name, len(d.Inputs), maxInputs)
+		}
+		if len(d.Outputs) > maxOutputs {
+			return fmt.Errorf("%s: has %d outputs, aft.h allows %d", d.Name, len(d.Outputs), maxOutputs)
 		}
 		if len(d.Attrs) > maxAttrs {
 			return fmt.Errorf("%s: has %d attributes, aft.h allows %d", d.Name, len(d.Attrs), maxAttrs)
@@ -64,7 +68,7 @@ func header(defs []*ops.Def) []byte {
 	b.WriteString("extern const char *const aft_port_dims[AFT_N_OPS][AFT_MAX_INPUTS][AFT_MAX_RANK];\n\n")
 	for _, d := range defs {
 		fmt.Fprintf(&b, "int %s_check(const aft_call *call, char *message);\n", d.Stem)
-		fmt.Fprintf(&b, "int %s_run(const aft_call *call, void *out, const aft_host *host);\n", d.Stem)
+		fmt.Fprintf(&b, "int %s_run(const aft_call *call, const aft_host *host);\n", d.Stem)
 		if bias(d) >= 0 {
 			fmt.Fprintf(&b, "int %s_pack(const aft_simd *simd, const aft_attrs *attrs, const aft_tensor *w, aft_packed **packed);\n", d.Stem)
 		}
@@ -105,11 +109,14 @@ func writeOp(b *bytes.Buffer, d *ops.Def) {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		isInt64 := 0
-		if p.Type == ops.Int64 {
-			isInt64 = 1
+		fmt.Fprintf(b, "{%q, %s}", p.Name, portTypes[p.Type])
+	}
+	fmt.Fprintf(b, "},\n        .n_out = %d,\n        .out = {", len(d.Outputs))
+	for i, p := range d.Outputs {
+		if i > 0 {
+			b.WriteString(", ")
 		}
-		fmt.Fprintf(b, "{%q, %d}", p.Name, isInt64)
+		fmt.Fprintf(b, "{%q, %d}", p.Name, d.Past(i))
 	}
 	fmt.Fprintf(b, "},\n        .n_attrs = %d,\n        .attrs =\n            {\n", len(d.Attrs))
 	for _, a := range d.Attrs {
@@ -122,7 +129,13 @@ func writeOp(b *bytes.Buffer, d *ops.Def) {
 	b.WriteString("    },\n")
 }
 
-// bias is the index of the input W, which kernels pack where it is constant; -1 where there is none.
+var portTypes = map[ops.PortType]string{ops.T1: "AFT_T1", ops.T2: "AFT_T2", ops.Int64: "AFT_I64"}
+
+// bias is the index of the input W where kernels can pack a constant one; -1 where not. A step form takes a row or a few of W
+// at a time.
 func bias(d *ops.Def) int {
+	if d.Whole != "" {
+		return -1
+	}
 	return slices.IndexFunc(d.Inputs, func(p ops.Port) bool { return p.Name == "W" })
 }

@@ -26,6 +26,7 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 func TestCheckRefusesWhatTheHeaderCannotHold(t *testing.T) {
 	for name, def := range map[string]*ops.Def{
 		"inputs":     {Inputs: make([]ops.Port, maxInputs+1)},
+		"outputs":    {Outputs: make([]ops.Port, maxOutputs+1)},
 		"rank":       {Inputs: []ops.Port{{Dims: make([]string, maxRank+1)}}},
 		"attributes": {Attrs: make([]ops.Attr, maxAttrs+1)},
 	} {
