@@ -19,6 +19,7 @@ type Options struct {
 	Cases    []Case
 	Models   []Model // whole networks
 	Fused    []FusedModel
+	Decoding []int // positions at which a token is timed, see DecodePositions
 	Threads  int
 	Spinning bool
 	Plan     Plan
@@ -56,6 +57,14 @@ func Run(ctx context.Context, rt *ort.Runtime, o Options) ([]Row, error) {
 		more, err := measureFused(ctx, rt, m, o)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.Name, err)
+		}
+		rows = append(rows, more...)
+	}
+	for _, position := range o.Decoding {
+		step(fmt.Sprintf("decoding at position %d", position))
+		more, err := measureDecoding(ctx, rt, position, o)
+		if err != nil {
+			return nil, fmt.Errorf("decoding at position %d: %w", position, err)
 		}
 		rows = append(rows, more...)
 	}

@@ -2,6 +2,8 @@ package bench
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -10,6 +12,12 @@ func Markdown(r *Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Machine: %s, %d cores, kernels for %s. ONNX Runtime %s, %d threads, %s. %d repeats.\n\n",
 		machineName(r.Machine), r.Machine.Cores, r.Machine.Instructions, r.ONNXRuntime, r.Threads, spinning(r.Spinning), r.Repeats)
+	if len(r.Results) > 0 {
+		if _, decoding := decodePosition(r.Results[0]); decoding {
+			r.decoding(&b)
+			return b.String()
+		}
+	}
 	b.WriteString("| case | kernel ms | body | user's graph | MultiHeadAttention | floor | GFLOP/s | GB/s | peak MiB |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	for _, k := range r.Results {
@@ -30,6 +38,43 @@ func Markdown(r *Report) string {
 	}
 	b.WriteString("\nTime divided by that of the same case in float32 on ordinary input.\n")
 	return b.String()
+}
+
+// decoding is a table of milliseconds a token, a column a position, and one of the state.
+func (r *Report) decoding(b *strings.Builder) {
+	var positions, networks []string
+	cells := map[string]string{}
+	for _, row := range r.Results {
+		position, _ := decodePosition(row)
+		at, network := strconv.Itoa(position), row.Graph+" | "+string(row.Engine)
+		if !slices.Contains(positions, at) {
+			positions = append(positions, at)
+		}
+		if !slices.Contains(networks, network) {
+			networks = append(networks, network)
+		}
+		cells[network+at] = fmt.Sprintf("%s (%s)", number(row.MedianMS), size(row.StateBytes))
+	}
+	fmt.Fprintf(b, "| network | engine | %s |\n|---|---|%s\n", strings.Join(positions, " | "), strings.Repeat("---|", len(positions)))
+	for _, network := range networks {
+		fmt.Fprintf(b, "| %s |", network)
+		for _, at := range positions {
+			fmt.Fprintf(b, " %s |", cells[network+at])
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\nMilliseconds a token, by the tokens before it; in brackets the state of a sequence.\n")
+}
+
+// size is a number of bytes in its largest unit.
+func size(bytes int) string {
+	switch {
+	case bytes >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
+	case bytes >= 1<<10:
+		return fmt.Sprintf("%.0f KiB", float64(bytes)/(1<<10))
+	}
+	return fmt.Sprintf("%d bytes", bytes)
 }
 
 func machineName(m Machine) string {

@@ -15,6 +15,10 @@ func Plot(rows []Row) string {
 		return ""
 	}
 	p := newPlot(lines)
+	p.title, p.below = "milliseconds a run, by positions T (float32, B = 1, D = 512)", "T"
+	if _, decoding := decodePosition(rows[0]); decoding {
+		p.title, p.below = "milliseconds a token, by the tokens before it (float32, B = 1, D = 512, 2 blocks)", "tokens before"
+	}
 	p.axes()
 	for i, line := range lines {
 		p.line(i, line)
@@ -43,7 +47,20 @@ type growth struct {
 func series(rows []Row) []growth {
 	byName := map[string]*growth{}
 	var names []string
+	add := func(name string, at int, row Row) {
+		if byName[name] == nil {
+			byName[name] = &growth{name: name}
+			names = append(names, name)
+		}
+		byName[name].points = append(byName[name].points, [2]float64{float64(at), row.MedianMS})
+	}
 	for _, row := range rows {
+		if position, ok := decodePosition(row); ok {
+			if row.Engine != Portable {
+				add(row.Graph, position, row)
+			}
+			continue
+		}
 		c, err := Parse(row.Case)
 		if err != nil || row.Input != Ordinary || row.DType != "float32" || c.B != 1 || c.D != 512 {
 			continue // a whole model, or of another size
@@ -63,11 +80,7 @@ func series(rows []Row) []growth {
 		default:
 			continue
 		}
-		if byName[name] == nil {
-			byName[name] = &growth{name: name}
-			names = append(names, name)
-		}
-		byName[name].points = append(byName[name].points, [2]float64{float64(c.T), row.MedianMS})
+		add(name, c.T, row)
 	}
 	var lines []growth
 	for _, name := range names {
@@ -89,6 +102,7 @@ const (
 
 type plot struct {
 	out            strings.Builder
+	title, below   string // the figure's, the horizontal axis's
 	minX, maxX     float64
 	minY, maxY     float64
 	ends           []label
@@ -131,7 +145,7 @@ func (p *plot) y(ms float64) float64 {
 }
 
 func (p *plot) axes() {
-	fmt.Fprintf(&p.out, `<text x="%d" y="24" font-size="15">milliseconds a run, by positions T (float32, B = 1, D = 512)</text>`+"\n", plotLeft)
+	fmt.Fprintf(&p.out, `<text x="%d" y="24" font-size="15">%s</text>`+"\n", plotLeft, p.title)
 	for _, t := range p.times {
 		y := p.y(t)
 		fmt.Fprintf(&p.out, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n",
@@ -142,7 +156,7 @@ func (p *plot) axes() {
 		fmt.Fprintf(&p.out, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#ddd"/><text x="%.1f" y="%d" text-anchor="middle">%g</text>`+"\n",
 			x, plotTop, x, plotAreaBottom, x, plotAreaBottom+20, t)
 	}
-	fmt.Fprintf(&p.out, `<text x="%d" y="%d" text-anchor="middle">T</text>`+"\n", (plotLeft+plotAreaRight)/2, plotAreaBottom+44)
+	fmt.Fprintf(&p.out, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", (plotLeft+plotAreaRight)/2, plotAreaBottom+44, p.below)
 }
 
 // colours are told apart also where red and green are not: each has a brightness of its own, and lines a dash.
@@ -152,7 +166,7 @@ func colours() []string {
 
 func (p *plot) line(i int, g growth) {
 	colour, dash := colours()[i%len(colours())], ""
-	if strings.HasPrefix(g.name, "MultiHead") {
+	if strings.HasPrefix(g.name, "MultiHead") || g.name == DecodeAttention {
 		dash = ` stroke-dasharray="6 4"`
 	}
 	var points []string

@@ -50,7 +50,9 @@ type Row struct {
 	GFLOPS   float64    `json:"gflops,omitempty"` // 2 a multiply-add of exp(K+W) with V and with 1
 	GBS      float64    `json:"gbps"`             // operands read and written once, W left out
 	PeakMiB  float64    `json:"peak_mib,omitempty"`
-	Runs     int        `json:"runs"`
+	// StateBytes is what a sequence's state takes at a case of decoding: a token after so many, one run.
+	StateBytes int `json:"state_bytes,omitempty"`
+	Runs       int `json:"runs"`
 }
 
 // ThisMachine describes the machine at hand.

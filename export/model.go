@@ -84,7 +84,7 @@ func (o Options) graph(m *reference.Model) (*onnxpb.ModelProto, []onnxpb.Weight,
 	if err != nil {
 		return nil, nil, err
 	}
-	g, err := wiring.Build(m, wiring.Options{DType: o.DType, Opset: o.Opset, Mask: o.AttentionMask, Grid: o.Grid})
+	g, err := wiring.Build(m, wiring.Options{DType: o.DType, Opset: o.Opset, Mask: o.AttentionMask, Grid: o.Grid, Stateful: o.Stateful})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -105,7 +105,10 @@ func (o Options) graph(m *reference.Model) (*onnxpb.ModelProto, []onnxpb.Weight,
 func (o Options) bodies(m *reference.Model) ([]*onnxpb.FunctionProto, error) {
 	var bodies []*onnxpb.FunctionProto
 	for _, def := range ops.All() {
-		spec, used := o.agreement(m, def)
+		spec, used, err := o.agreement(m, def)
+		if err != nil {
+			return nil, err
+		}
 		if !used {
 			continue
 		}
@@ -119,13 +122,16 @@ func (o Options) bodies(m *reference.Model) ([]*onnxpb.FunctionProto, error) {
 }
 
 // agreement is what all nodes of an operator have in common: attributes, heads and channels.
-func (o Options) agreement(m *reference.Model, def *ops.Def) (spec ops.BodySpec, used bool) {
+func (o Options) agreement(m *reference.Model, def *ops.Def) (spec ops.BodySpec, used bool, err error) {
 	for i := range m.Blocks {
 		l := &m.Blocks[i].Layer
-		if l.Variant.Op() != def.Name {
+		called, attrs, err := wiring.Operator(l, o.Stateful)
+		if err != nil {
+			return spec, false, err
+		}
+		if called.Name != def.Name {
 			continue
 		}
-		attrs := ops.Attrs(l.Attrs())
 		heads, channels := headsAndChannels(def, l.Heads(), l.Hidden())
 		if !used {
 			spec, used = o.spec(attrs), true
@@ -139,7 +145,7 @@ func (o Options) agreement(m *reference.Model, def *ops.Def) (spec ops.BodySpec,
 			spec.Heads, spec.Channels = 0, 0
 		}
 	}
-	return spec, used
+	return spec, used, nil
 }
 
 // metadata says where the model comes from and what its nodes do not, sorted by key.
@@ -167,6 +173,7 @@ func (o Options) metadata(m *reference.Model) []*onnxpb.StringStringEntryProto {
 		{"labels", strings.Join(m.Labels, "\n")},
 		{"layers", strconv.Itoa(len(variants))},
 		{"mean", numbers(pixels.Mean)},
+		{strings.TrimPrefix(PositionsKey, MetadataPrefix), o.positions(m)},
 		{strings.TrimPrefix(PortableMathKey, MetadataPrefix), inside},
 		{"source_sha256", o.SourceSHA256},
 		{"std", numbers(pixels.Std)},
@@ -178,6 +185,14 @@ func (o Options) metadata(m *reference.Model) []*onnxpb.StringStringEntryProto {
 		}
 	}
 	return props
+}
+
+// positions is where the positions of a stateful model end, "" where they do not.
+func (o Options) positions(m *reference.Model) string {
+	if n := m.MaxLen(); o.Stateful && n > 0 {
+		return strconv.Itoa(n)
+	}
+	return ""
 }
 
 func numbers(values []float64) string {

@@ -18,6 +18,8 @@ const (
 	MetadataPrefix = "io.aftonnx."
 	// PortableMathKey is the metadata key that says in what type function bodies compute inside, where it is not the model's.
 	PortableMathKey = MetadataPrefix + "portable_math"
+	// PositionsKey is the metadata key that says how many positions a stateful model has, where they end.
+	PositionsKey = MetadataPrefix + "positions"
 )
 
 // DType is the element type of an exported model's weights and values.
@@ -38,6 +40,7 @@ type Options struct {
 	Opset          int    // of the standard domain, ops.MinOpset..ops.MaxOpset; 0: DefaultOpset
 	Grid           [2]int // (rows, columns) of 2-D convolutions; zero: the model takes it as the input "grid"
 	AttentionMask  bool   // the model takes "attention_mask" (batch, sequence), int64: where it is 0, a position is no source
+	Stateful       bool   // a causal language model takes its sequence in chunks: input_ids, position and past_* give logits and present_*
 	SourceSHA256   string // of the checkpoint, for the metadata; "" leaves it out
 	Version        string // producer_version
 }

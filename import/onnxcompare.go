@@ -45,6 +45,7 @@ func (g *graph) options() wiring.Options {
 	}
 	for _, in := range g.proto.GetGraph().GetInput() {
 		o.Mask = o.Mask || in.GetName() == wiring.MaskInput
+		o.Stateful = o.Stateful || in.GetName() == wiring.PositionInput
 	}
 	return o
 }

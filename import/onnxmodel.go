@@ -165,6 +165,11 @@ func (g *graph) block(node *onnxpb.NodeProto, name string) (reference.Block, err
 	if l.Variant != reference.Simple {
 		l.W = g.weight(name + ".w")
 	}
+	if isStep(node) {
+		if err := g.window(l, name); err != nil {
+			return b, err
+		}
+	}
 	if l.Variant == reference.Conv2D {
 		if err := g.grid(l); err != nil {
 			return b, err
@@ -182,7 +187,7 @@ func (g *graph) block(node *onnxpb.NodeProto, name string) (reference.Block, err
 func variantOf(node *onnxpb.NodeProto) reference.Variant {
 	all := []reference.Variant{reference.Full, reference.Simple, reference.Local, reference.Conv1D, reference.Conv2D}
 	for _, v := range all {
-		if node.GetOpType() == v.Op() {
+		if op := node.GetOpType(); op == v.Op() || op == v.Op()+"Step" {
 			return v
 		}
 	}
@@ -204,6 +209,9 @@ func attributes(l *reference.Layer, node *onnxpb.NodeProto, name string) error {
 		}
 	}
 	wanted := l.Attrs()
+	if isStep(node) { // always causal; its window is W's
+		wanted, l.Causal = map[string][]int64{"gate": {0}}, true
+	}
 	for _, attr := range slices.Sorted(maps.Keys(wanted)) {
 		like := wanted[attr]
 		v, ok := got[attr]
@@ -227,6 +235,35 @@ func attributes(l *reference.Layer, node *onnxpb.NodeProto, name string) error {
 		case "pads":
 			l.Pads = [2]int{int(v[0]), int(v[1])}
 		}
+	}
+	return nil
+}
+
+func isStep(node *onnxpb.NodeProto) bool { return strings.HasSuffix(node.GetOpType(), "Step") }
+
+// window takes the window of a step form from the shape of W: all its columns, or as many as a constant says.
+func (g *graph) window(l *reference.Layer, name string) error {
+	if l.W.Rank() != 2 {
+		return nil // Check says what is wrong
+	}
+	switch l.Variant {
+	case reference.Local:
+		l.Window = l.W.Shape()[1]
+	case reference.Conv1D:
+		l.PadLeft = l.W.Shape()[1] - 1
+		t := g.stored[name+".taps_end"]
+		if t == nil {
+			return nil
+		}
+		end, err := onnxpb.TensorFromProto(t)
+		if err != nil {
+			return err
+		}
+		v, err := end.Int64s()
+		if err != nil || len(v) != 1 || v[0] < 1 || v[0] > int64(l.W.Shape()[1]) {
+			return &Error{Place: "initializer " + strconv.Quote(name+".taps_end"), Found: "is no number of taps"}
+		}
+		l.PadLeft = int(v[0]) - 1
 	}
 	return nil
 }

@@ -66,6 +66,31 @@ func TestNetworkRoundTrip(t *testing.T) {
 	}
 }
 
+// TestNetworkRoundTrip_stateful: what a stateful model's step forms say of windows is enough to have the layers back.
+func TestNetworkRoundTrip_stateful(t *testing.T) {
+	for _, n := range wiringtest.Stateful() {
+		p, err := wiringtest.Proto(n.Model, wiring.Options{DType: tensor.Float32, Opset: 17, Stateful: true})
+		if err != nil {
+			t.Fatalf("%s: %v", n.Name, err)
+		}
+		m, err := importer.FromONNX("x.onnx", p, &importer.Source{})
+		if err != nil {
+			t.Fatalf("%s: %v", n.Name, err)
+		}
+		if diff := cmp.Diff(n.Model, m, byElements(t)); diff != "" {
+			t.Errorf("%s (-exported +read):\n%s", n.Name, diff)
+		}
+	}
+	p, err := wiringtest.Proto(wiringtest.Stateful()[0].Model, wiring.Options{DType: tensor.Float32, Opset: 17, Stateful: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads(p, "past_layers.0.m", "past_layers.0.d") // both (batch, heads)
+	if _, err := importer.FromONNX("x.onnx", p, &importer.Source{}); err == nil {
+		t.Error("a graph whose state is mixed up was read")
+	}
+}
+
 // maker is the node that makes a value.
 func maker(p *onnxpb.ModelProto, value string) *onnxpb.NodeProto {
 	for _, n := range p.Graph.Node {

@@ -18,8 +18,9 @@ type Tensors = map[string]*tensor.Tensor
 
 // Session is a model on an engine.
 type Session struct {
-	run   func(context.Context, Tensors) (Tensors, error)
-	close func() error
+	run     func(context.Context, Tensors) (Tensors, error)
+	close   func() error
+	runtime *ort.Session // nil: an engine of Go's
 }
 
 // Run computes every output. The engines native and reference give them in float64, unrounded.
@@ -44,11 +45,11 @@ func (m *Model) Load(ctx context.Context, e verify.Engine, o LoadOptions) (*Sess
 		if m.Reference == nil {
 			return nil, fmt.Errorf("engine %s: cannot run the model: %w", e, m.why)
 		}
-		return &Session{m.runReference, none}, nil
+		return &Session{run: m.runReference, close: none}, nil
 	case verify.Native:
-		return &Session{func(ctx context.Context, in Tensors) (Tensors, error) {
+		return &Session{close: none, run: func(ctx context.Context, in Tensors) (Tensors, error) {
 			return m.Graph.Run(ctx, in, onnxgraph.RunOptions{Wide: true})
-		}, none}, nil
+		}}, nil
 	}
 	if o.Open == nil {
 		o.Open = func(ctx context.Context) (*ort.Runtime, error) { return ort.Open(ctx, ort.Options{}) }
@@ -61,7 +62,7 @@ func (m *Model) Load(ctx context.Context, e verify.Engine, o LoadOptions) (*Sess
 	if err != nil {
 		return nil, fmt.Errorf("engine %s: %w", e, errors.Join(err, runtime.Close()))
 	}
-	return &Session{session.Run, func() error { return errors.Join(session.Close(), runtime.Close()) }}, nil
+	return &Session{session.Run, func() error { return errors.Join(session.Close(), runtime.Close()) }, session}, nil
 }
 
 // load opens a file as a file, since its weights may lie beside it.

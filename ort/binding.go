@@ -125,6 +125,20 @@ func (binding) newSession(m modelSource, so SessionOptions) (engineSession, erro
 	return &boundSession{owner: s, session: p}, nil
 }
 
+// metadata looks a key up in the model's metadata_props.
+func (b *boundSession) metadata(key string) (value string, ok bool, err error) {
+	session, known := b.owner.(*onnx.DynamicAdvancedSession)
+	if !known {
+		return "", false, fmt.Errorf("onnxruntime_go: %T has no metadata: this version does not fit", b.owner)
+	}
+	m, err := session.GetModelMetadata()
+	if err != nil {
+		return "", false, err
+	}
+	defer func() { err = errors.Join(err, m.Destroy()) }()
+	return m.LookupCustomMetadataMap(key)
+}
+
 // plain drops what onnxruntime_go puts before ONNX Runtime's own words.
 func plain(err error) error {
 	_, text, found := strings.Cut(err.Error(), "Error creating C session")

@@ -109,6 +109,8 @@ func (f failing) ports() (inputs, outputs []Value, err error) {
 	return nil, nil, err
 }
 
+func (failing) metadata(string) (string, bool, error) { return "", false, nil }
+
 func (failing) run(context.Context, request) ([]*Tensor, error) { return nil, nil }
 
 func (failing) close() error { return errDestroy }

@@ -21,6 +21,7 @@ type engine interface {
 // engineSession is one model. run may be called from many goroutines; close must not be called during a run.
 type engineSession interface {
 	ports() (inputs, outputs []Value, err error)
+	metadata(key string) (value string, ok bool, err error)
 	run(ctx context.Context, r request) ([]*Tensor, error)
 	close() error
 }

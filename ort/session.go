@@ -79,6 +79,17 @@ func (s *Session) Inputs() []Value { return slices.Clone(s.inputs) }
 // Outputs lists what Run gives, in the model's order.
 func (s *Session) Outputs() []Value { return slices.Clone(s.outputs) }
 
+// Metadata is the value of a key of the model's metadata_props; false where there is none.
+func (s *Session) Metadata(key string) (string, bool, error) {
+	defer runtime.KeepAlive(s)
+	s.held.mu.RLock()
+	defer s.held.mu.RUnlock()
+	if s.held.native == nil {
+		return "", false, fmt.Errorf("session: %w", ErrClosed)
+	}
+	return s.held.native.metadata(key)
+}
+
 // Run computes every output. The inputs are read in place and must not change meanwhile; the outputs are new memory.
 //
 // A cancelled ctx stops the run between two operators: the error then wraps the context's.

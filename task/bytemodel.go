@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops/wiring"
@@ -24,6 +25,7 @@ type ByteModel struct {
 // NewByteModel checks that a model is one, as far as its ports say.
 func NewByteModel(p Ports) (*ByteModel, error) {
 	const what = "a language model"
+	p.Inputs = withoutState(p.Inputs)
 	in, err := p.takes(wiring.TokenInput, what, wiring.MaskInput)
 	if err != nil {
 		return nil, err
@@ -52,6 +54,17 @@ func NewByteModel(p Ports) (*ByteModel, error) {
 		return nil, fmt.Errorf("input %q has a fixed batch of %d, want 1 or one that is left open", in.Name, n)
 	}
 	return m, nil
+}
+
+// withoutState leaves out the inputs that a stateful model has beside its tokens.
+func withoutState(ports []Port) []Port {
+	stateful := slices.ContainsFunc(ports, isState)
+	return slices.DeleteFunc(slices.Clone(ports), func(p Port) bool { return stateful && (isState(p) || p.Name == wiring.PositionInput) })
+}
+
+func isState(p Port) bool {
+	_, ok := wiring.IsState(p.Name)
+	return ok
 }
 
 // logits runs rows of one length.

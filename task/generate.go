@@ -7,6 +7,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops/wiring"
 )
 
 // GenerateOptions say how a text is continued.
@@ -52,6 +55,69 @@ func (m *ByteModel) Generate(
 		text = append(text, b)
 	}
 	return nil
+}
+
+// Continue is Generate with a stateful model: every byte is run once, and the model sees the whole text. Context is left out;
+// where the model's positions end, the run's error is.
+func (m *ByteModel) Continue(ctx context.Context, run Decoder, prompt []byte, o GenerateOptions, yield func(byte) error) error {
+	o.Context = 1
+	if err := o.check(prompt); err != nil {
+		return err
+	}
+	s := &sampler{options: o, rng: rand.New(rand.NewPCG(o.Seed, 0))}
+	if err := run.Start(1); err != nil {
+		return err
+	}
+	text := prompt
+	for range o.Tokens {
+		var values [Tokens]float64
+		if err := m.feed(ctx, run, text, &values); err != nil {
+			return err
+		}
+		b, err := s.next(&values)
+		if err != nil {
+			return err
+		}
+		if err := yield(b); err != nil {
+			return err
+		}
+		text = []byte{b}
+	}
+	return nil
+}
+
+// ChunkLength is how many bytes of a text a stateful model is given at once: long enough for its products, short enough to
+// keep what function bodies make of it small.
+const ChunkLength = 256
+
+// feed gives a sequence its next bytes; values are the logits behind the last.
+func (m *ByteModel) feed(ctx context.Context, run Decoder, text []byte, values *[Tokens]float64) error {
+	for len(text) > 0 {
+		chunk := text[:min(ChunkLength, len(text))]
+		text = text[len(chunk):]
+		logits, err := m.step(ctx, run, [][]byte{chunk})
+		if err != nil {
+			return err
+		}
+		row(logits, 0, len(chunk)-1, values)
+	}
+	return nil
+}
+
+// step gives each sequence a chunk of the same length.
+func (m *ByteModel) step(ctx context.Context, run Decoder, chunks [][]byte) (*tensor.Tensor, error) {
+	tokens := make([][]int64, len(chunks))
+	for i, chunk := range chunks {
+		tokens[i] = make([]int64, len(chunk))
+		for j, b := range chunk {
+			tokens[i][j] = int64(b)
+		}
+	}
+	logits, err := run.Step(ctx, tokens)
+	if err != nil {
+		return nil, err
+	}
+	return result(map[string]*tensor.Tensor{wiring.HeadOutput: logits}, wiring.HeadOutput, len(chunks), len(chunks[0]), Tokens)
 }
 
 func (o *GenerateOptions) check(prompt []byte) error {

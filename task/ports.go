@@ -14,6 +14,13 @@ type Runner interface {
 	Run(ctx context.Context, inputs map[string]*tensor.Tensor) (map[string]*tensor.Tensor, error)
 }
 
+// Decoder is a stateful model on an engine. Start begins sequences; Step gives each its next tokens, and returns the logits
+// (sequences, longest chunk, tokens) of them all, in which the rows behind a sequence's own tokens mean nothing.
+type Decoder interface {
+	Start(sequences int) error
+	Step(ctx context.Context, tokens [][]int64) (*tensor.Tensor, error)
+}
+
 // Port is an input or output of a model, as its file declares it.
 type Port struct {
 	Name  string

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+
+	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
 // ScoreOptions say how a text is cut into windows.
@@ -12,6 +14,8 @@ type ScoreOptions struct {
 	Stride   int // how much later each window starts, 1..N
 	Batch    int // windows that are run at once, 1 or more
 	Progress func(done, all int)
+	// Decoder is a stateful model to run instead, chunk by chunk: a window then takes no more memory than a chunk.
+	Decoder Decoder
 }
 
 // Score is what a text costs.
@@ -63,7 +67,7 @@ func (m *ByteModel) Score(ctx context.Context, run Runner, text []byte, o ScoreO
 	s := Score{Predictions: len(text) - 1, Windows: len(list)}
 	for len(list) > 0 {
 		batch := alike(list, o.Batch)
-		bits, err := m.bits(ctx, run, text, batch)
+		bits, err := m.score(ctx, run, text, batch, o.Decoder)
 		if err != nil {
 			return s, err
 		}
@@ -85,21 +89,49 @@ func alike(list []window, most int) []window {
 	return list[:n]
 }
 
-// bits is what a batch of windows scores.
-func (m *ByteModel) bits(ctx context.Context, run Runner, text []byte, batch []window) (float64, error) {
-	rows := make([][]byte, len(batch))
-	for i, w := range batch {
-		rows[i] = text[w.start : w.start+w.length]
+// score is what a batch of windows scores: run whole, or with a decoder in chunks.
+func (m *ByteModel) score(ctx context.Context, run Runner, text []byte, batch []window, d Decoder) (float64, error) {
+	length := batch[0].length
+	step := length
+	if d != nil {
+		step = ChunkLength
+		if err := d.Start(len(batch)); err != nil {
+			return 0, err
+		}
 	}
-	logits, err := m.logits(ctx, run, rows)
-	if err != nil {
-		return 0, err
+	sum := 0.0
+	for from := 0; from < length; from += step {
+		to := min(from+step, length)
+		rows := make([][]byte, len(batch))
+		for i, w := range batch {
+			rows[i] = text[w.start+from : w.start+to]
+		}
+		var logits *tensor.Tensor
+		var err error
+		if d != nil {
+			logits, err = m.step(ctx, d, rows)
+		} else {
+			logits, err = m.logits(ctx, run, rows)
+		}
+		if err != nil {
+			return 0, err
+		}
+		bits, err := bits(logits, text, batch, from)
+		if err != nil {
+			return 0, err
+		}
+		sum += bits
 	}
+	return sum, nil
+}
+
+// bits is what a batch of windows scores with the logits of their bytes from..: those that no window before has scored.
+func bits(logits *tensor.Tensor, text []byte, batch []window, from int) (float64, error) {
 	sum := 0.0
 	var values [Tokens]float64
 	for i, w := range batch {
-		for at := w.first; at < w.start+w.length; at++ {
-			row(logits, i, at-w.start, &values)
+		for at := max(w.first, w.start+from); at < w.start+from+logits.Shape[1]; at++ {
+			row(logits, i, at-w.start-from, &values)
 			cost := -logProbability(&values, text[at+1]) / math.Ln2
 			if math.IsNaN(cost) {
 				return 0, fmt.Errorf("the logits of byte %d hold NaN or +Inf", at+1)

@@ -212,7 +212,7 @@ func (s *inputShapes) size(axis int, d onnxgraph.Dim) int {
 	switch {
 	case d.Name == "batch", d.Name == "" && axis == 0, d.Name == "B", d.Name == "N":
 		n = s.sizes.Batch
-	case d.Name == "sequence", d.Name == "" && axis == 1, d.Name == "T", d.Name == "S":
+	case d.Name == "sequence", d.Name == "capacity", d.Name == "" && axis == 1, d.Name == "T", d.Name == "S":
 		n = s.sizes.Sequence
 	}
 	if d.Name != "" {
@@ -231,8 +231,12 @@ func (s *inputShapes) value(v onnxgraph.Value, shape []int, rng *rand.Rand) (*te
 	}
 	values := make([]float64, n)
 	below := vocabulary(s.model, v.Name)
+	_, isState := wiring.IsState(v.Name)
+	stateful := Stateful(s.model.Proto())
 	for i := range values {
 		switch {
+		case stateful && (v.Name == wiring.PositionInput || isState):
+			// position 0 starts a sequence, whatever the state holds
 		case v.DType.IsFloat():
 			values[i] = rng.NormFloat64()
 		case v.Name == wiring.MaskInput || v.DType == tensor.Bool:
@@ -254,7 +258,7 @@ func vocabulary(m *onnxgraph.Model, input string) int {
 	rows := 0
 	choosers := []string{input}
 	for _, n := range m.Proto().GetGraph().GetNode() {
-		if n.GetOpType() == "Where" && len(n.GetInput()) == 3 && n.GetInput()[2] == input {
+		if n.GetOpType() == "Where" && len(n.GetInput()) == 3 && slices.Contains(n.GetInput()[1:], input) {
 			choosers = append(choosers, n.GetOutput()...)
 		}
 		if n.GetOpType() != "Gather" || len(n.GetInput()) != 2 || !slices.Contains(choosers, n.GetInput()[1]) {
@@ -319,7 +323,7 @@ func biasNames(m *onnxpb.ModelProto) map[string]string {
 	names := map[string]string{}
 	for _, n := range m.GetGraph().GetNode() {
 		if n.GetDomain() == ops.Domain && len(n.GetInput()) > 3 {
-			names[n.GetInput()[3]] = n.GetOpType()
+			names[n.GetInput()[3]] = strings.TrimSuffix(n.GetOpType(), "Step")
 		}
 	}
 	for _, p := range m.GetMetadataProps() {

@@ -35,7 +35,7 @@ func (r *modelRun) runExposed(ctx context.Context, e Engine, model *loadable, c 
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	if out, _, err = p.run(ctx, c.inputs); err != nil {
+	if out, _, err = p.runCase(ctx, c, c.inputs, false); err != nil {
 		return nil, nil, err
 	}
 	x, at, err := n.embed(r.truth.stored, c.reference(r.truth.stored))

@@ -228,7 +228,7 @@ func (r *modelRun) engine(ctx context.Context, s *subject, e Engine, label strin
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	for i, c := range r.cases {
-		out, calls, err := p.run(ctx, c.inputs)
+		out, calls, err := p.runCase(ctx, c, c.inputs, false)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -350,7 +350,7 @@ func (r *modelRun) judgeLayers(ctx context.Context, of *judgement, row *Result) 
 func (r *modelRun) judgeBodies(ctx context.Context, of *judgement, p *program) error {
 	c := r.cases[of.index]
 	id := c.id + ", bodies"
-	out, _, err := p.runAs(ctx, c.inputs, true)
+	out, _, err := p.runCase(ctx, c, c.inputs, true)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops/wiring"
@@ -147,6 +148,20 @@ func (w *walk) values(p part) []string {
 	if p.end == len(w.model.Blocks) {
 		names = append(names, wiring.OutputName(w.model))
 	}
+	return append(names, w.states(p)...)
+}
+
+// states are what a part of a stateful model hands on to its next chunk.
+func (w *walk) states(p part) []string {
+	var names []string
+	for _, out := range w.s.graph.Proto().GetGraph().GetOutput() {
+		name, isState := wiring.IsState(out.GetName())
+		for i := p.first; isState && i < p.end; i++ {
+			if strings.HasPrefix(name, fmt.Sprintf("layers.%d.", i)) {
+				names = append(names, out.GetName())
+			}
+		}
+	}
 	return names
 }
 
@@ -204,7 +219,7 @@ func (w *walk) runRival(ctx context.Context, v *rival, p *program, from string) 
 			}
 			v.x = append(v.x, x.Array())
 		}
-		out, calls, err := p.runAs(ctx, inputs, v.bodies)
+		out, calls, err := p.runCase(ctx, c, inputs, v.bodies)
 		if err != nil {
 			return err
 		}
@@ -495,7 +510,7 @@ func (w *walk) runWhole(ctx context.Context, v *rival) (outs []map[string]*tenso
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	for _, c := range w.run.cases {
-		out, calls, err := p.runAs(ctx, c.inputs, v.bodies)
+		out, calls, err := p.runCase(ctx, c, c.inputs, v.bodies)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.id, err)
 		}

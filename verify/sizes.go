@@ -16,6 +16,7 @@ type modelCase struct {
 	id     string
 	inputs map[string]*tensor.Tensor
 	grid   [2]int
+	chunk  int // of a stateful model: the tokens of a chunk; 0: all
 }
 
 // reference is what a reference model runs on: where there is one, its input is there (checkEdges).
@@ -81,6 +82,15 @@ func (o *Options) cases(ctx context.Context, s *subject) ([]*modelCase, error) {
 			cases = append(cases, c)
 		}
 	}
+	if Stateful(s.graph.Proto()) {
+		for name := range o.Inputs {
+			if name != wiring.TokenInput {
+				return nil, &InputError{fmt.Errorf("input %q: a stateful model is verified from its sequences' start, want %q alone",
+					name, wiring.TokenInput)}
+			}
+		}
+		cases = chunked(cases)
+	}
 	return cases, nil
 }
 
@@ -124,6 +134,9 @@ func (o *Options) runs(ctx context.Context, s *subject, size InputSizes) bool {
 func describeInputs(s *subject, in map[string]*tensor.Tensor, made []string) string {
 	text := ""
 	for _, v := range s.graph.Inputs() {
+		if _, isState := wiring.IsState(v.Name); isState || Stateful(s.graph.Proto()) && v.Name == wiring.PositionInput {
+			continue
+		}
 		if text != "" {
 			text += ", "
 		}

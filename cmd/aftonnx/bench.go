@@ -29,6 +29,7 @@ type benchFlags struct {
 	fuse     string
 	batch    int
 	sequence int
+	decode   bool
 }
 
 func (a *app) benchCommand() *cobra.Command {
@@ -44,7 +45,10 @@ A case is an operator and its size, such as AFTLocal/s32/causal/T1024, AFTConv1D
 or AFTFull/T197/D384/B16; a pattern such as 'AFTSimple*' means those of the default set, a few minutes without --case. --all adds
 16384 positions and whole models of the paper, which --case 'enwik8*' also names.
 
---fuse times a model of another exporter as it is (user) beside what "aftonnx fuse" makes of it.`,
+--fuse times a model of another exporter as it is (user) beside what "aftonnx fuse" makes of it.
+
+--decode times a token after 256 to 16384 others, in networks of two blocks with 512 channels: with each form of AFT and its
+state, and with ONNX Runtime's attention and its cache of keys and values (mha). Ratios are to AFT-local with kernels.`,
 		Args: exactly(0, ""),
 		RunE: func(*cobra.Command, []string) error { return a.bench(&o) },
 	}
@@ -57,6 +61,7 @@ or AFTFull/T197/D384/B16; a pattern such as 'AFTSimple*' means those of the defa
 	f.StringVar(&o.plot, "plot", "", "write how times grow with T as `FILE.svg`")
 	f.BoolVar(&o.force, "force", false, "replace an existing file")
 	f.StringVar(&o.fuse, "fuse", "", "instead: `MODEL.onnx` as it is, and fused")
+	f.BoolVar(&o.decode, "decode", false, "instead: a token at a time, by the tokens before it")
 	f.IntVar(&o.batch, "batch", 1, "the batch of that model's inputs")
 	f.IntVar(&o.sequence, "sequence", 256, "their sequence length")
 	a.addJSON(f, benchSchema)
@@ -119,6 +124,9 @@ func (o *benchFlags) check(a *app) error {
 	if o.fuse != "" && (len(o.cases) > 0 || o.all || o.plot != "" || o.markdown) {
 		return usagef("--fuse: is measured alone, without --case, --all, --plot or --markdown")
 	}
+	if o.decode && (len(o.cases) > 0 || o.all || o.fuse != "") {
+		return usagef("--decode: is measured alone, without --case, --all or --fuse")
+	}
 	if o.batch < 1 || o.sequence < 1 {
 		return usagef("--batch %d --sequence %d: want 1 or more", o.batch, o.sequence)
 	}
@@ -151,7 +159,9 @@ func (o *benchFlags) selection() (bench.Options, error) {
 			return options, usagef("--case: %w", err)
 		}
 	}
-	if o.plot != "" && !bench.Plottable(options.Cases) {
+	if o.decode {
+		options.Cases, options.Decoding = nil, bench.DecodePositions()
+	} else if o.plot != "" && !bench.Plottable(options.Cases) {
 		return options, usagef("--plot: want a case at two lengths, with B = 1 and D = 512")
 	}
 	return options, nil
@@ -212,6 +222,9 @@ func (a *app) printBench(r *bench.Report) {
 	}
 	for _, row := range r.Results {
 		note := row.Graph
+		if row.StateBytes > 0 {
+			note += fmt.Sprintf(", a state of %d bytes", row.StateBytes)
+		}
 		if row.Input != bench.Ordinary {
 			note = "keys " + string(row.Input)
 		}

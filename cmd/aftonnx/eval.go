@@ -101,6 +101,10 @@ func (a *app) eval(cmd *cobra.Command, path string, o *evalFlags) error {
 	if err != nil {
 		return inputf("%q: %w", path, err)
 	}
+	whole, err := m.As(false)
+	if err != nil { // its own words, and its own form, serve
+		whole = m
+	}
 	view := &evalView{Schema: evalSchema, Model: path, Text: o.text, Bytes: len(text), Stride: o.stride}
 	if view.Context, err = contextOf(m, o.context); err != nil {
 		return err
@@ -112,7 +116,7 @@ func (a *app) eval(cmd *cobra.Command, path string, o *evalFlags) error {
 		return usagef("--stride %d: want at most the context, %d: bytes between two windows would not be scored", view.Stride, view.Context)
 	}
 	for _, e := range slices.Compact(engines) {
-		if err := a.score(m, model, text, e, view, o); err != nil {
+		if err := a.score(whole, model, text, e, view, o); err != nil {
 			return a.languageError(path, e, err)
 		}
 	}
@@ -142,18 +146,24 @@ func (a *app) readText(path string) ([]byte, error) {
 
 // score adds one engine's row.
 func (a *app) score(m *infer.Model, model *task.ByteModel, text []byte, e verify.Engine, view *evalView, o *evalFlags) (err error) {
+	if stateful, err := m.As(true); err == nil && e != verify.Reference && view.Context > task.ChunkLength {
+		m = stateful // a window takes no more memory than a chunk
+	}
 	session, err := a.load(m, e, &o.infer)
 	if err != nil {
 		return err
 	}
 	defer session.Close()
 	defer a.stepsDone()
-	if err := model.CheckCausal(a.ctx, session, view.Context); err != nil {
+	var decoder task.Decoder
+	if m.Stateful() {
+		decoder = m.Decoder(session, view.Context)
+	} else if err := model.CheckCausal(a.ctx, session, view.Context); err != nil {
 		return err
 	}
 	start := time.Now()
 	s, err := model.Score(a.ctx, session, text, task.ScoreOptions{
-		Context: view.Context, Stride: view.Stride, Batch: o.batch,
+		Context: view.Context, Stride: view.Stride, Batch: o.batch, Decoder: decoder,
 		Progress: func(done, all int) { a.step(fmt.Sprintf("%s: %d of %d bytes", e, done, all)) },
 	})
 	if err != nil {

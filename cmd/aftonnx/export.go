@@ -39,6 +39,7 @@ func (e *exportFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&e.flatten, "flatten", false, "standard operators only, no functions and no ai.aft")
 	f.StringVar(&e.portableMath, "portable-math", "float", "the function bodies compute in float or double inside")
 	f.IntVar(&e.opset, "opset", 0, "the version of the standard operators (0: 17)")
+	f.BoolVar(&e.stateful, "stateful", false, "a language model that takes its text in chunks: past_* and position in, present_* out")
 	f.BoolVar(&e.mask, "attention-mask", false, "take attention_mask, which removes padding from what positions look at")
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 	"unicode"
@@ -24,6 +25,8 @@ type generateFlags struct {
 	seed        uint64
 	context     int
 	engine      string
+
+	tokensSet bool // by the caller: then there are to be that many
 }
 
 func (a *app) generateCommand() *cobra.Command {
@@ -35,8 +38,11 @@ func (a *app) generateCommand() *cobra.Command {
 ONNX model that takes input_ids and gives logits for 256 tokens, the bytes.
 
 A byte is drawn from softmax(logits / temperature) over the --top-k most likely ones. The same model, engine, prompt, seed
-and options give the same text. The model is run anew for every byte, on the last --context bytes of the text: what is longer
-slides out of the window.
+and options give the same text.
+
+A causal model that aftonnx reads keeps a state, and runs every byte once, at the same cost however long the text gets; the
+file may be stateful or not. Where its positions end, so does the text. With --context, on --engine reference, and for other
+models, the model is run anew for every byte on the last --context bytes of the text: what is longer slides out of the window.
 
 On a terminal a character appears when its last byte is there, and what is no text appears as U+FFFD; anywhere else the bytes
 are written as they are. Interrupted, the text so far stays.
@@ -47,11 +53,11 @@ are written as they are. Interrupted, the text so far stays.
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.prompt, "prompt", "p", "", "the `TEXT` to continue; - reads it from standard input")
-	f.IntVarP(&o.tokens, "tokens", "n", 200, "how many bytes to add")
+	f.IntVarP(&o.tokens, "tokens", "n", 200, "how many bytes to add; by default no more than the model has positions for")
 	f.Float64Var(&o.temperature, "temperature", 0.8, "above 0: the lower, the likelier are likely bytes; 0: always the likeliest")
 	f.IntVar(&o.topK, "top-k", 0, "draw from the `K` most likely bytes (0: from all)")
 	f.Uint64Var(&o.seed, "seed", 0, "the seed of the draws")
-	f.IntVar(&o.context, "context", 0, contextHelp)
+	f.IntVar(&o.context, "context", 0, "run the model anew for every byte, on the last `N` bytes (0: as many as it reaches, or 256)")
 	f.StringVar(&o.engine, "engine", "kernel", "kernel, portable, native or reference")
 	a.addJSON(f, generateSchema)
 	o.infer.add(f)
@@ -79,6 +85,7 @@ func contextOf(m *infer.Model, context int) (int, error) {
 }
 
 func (o *generateFlags) check(cmd *cobra.Command) (verify.Engine, error) {
+	o.tokensSet = cmd.Flags().Changed("tokens")
 	engine, err := parseEngine(o.engine)
 	switch {
 	case err != nil:
@@ -140,24 +147,71 @@ func (a *app) generate(cmd *cobra.Command, path string, o *generateFlags) error 
 	if err != nil {
 		return inputf("%q: %w", path, err)
 	}
-	window, err := contextOf(m, o.context)
+	view := &generateView{Schema: generateSchema, Model: path, Engine: engine, Prompt: string(prompt),
+		Temperature: o.temperature, TopK: o.topK, Seed: o.seed}
+	if engine != verify.Reference && !cmd.Flags().Changed("context") {
+		stateful, err := m.As(true)
+		if err == nil {
+			return a.decode(stateful, model, prompt, view, o)
+		}
+		a.say("note: the model is run anew for every byte: %v", err)
+	}
+	return a.rerun(m, model, prompt, view, o)
+}
+
+// rerun generates with a model that is run anew for every byte.
+func (a *app) rerun(m *infer.Model, model *task.ByteModel, prompt []byte, view *generateView, o *generateFlags) error {
+	m, err := m.As(false)
 	if err != nil {
+		return inputf("%q: %w", view.Model, err)
+	}
+	if view.Context, err = contextOf(m, o.context); err != nil {
 		return err
 	}
-	session, err := a.load(m, engine, &o.infer)
+	session, err := a.load(m, view.Engine, &o.infer)
 	if err != nil {
 		return err
 	}
 	defer session.Close()
-	if err := model.CheckCausal(a.ctx, session, window); err != nil {
-		return a.languageError(path, engine, err)
+	if err := model.CheckCausal(a.ctx, session, view.Context); err != nil {
+		return a.languageError(view.Model, view.Engine, err)
 	}
-	view := &generateView{Schema: generateSchema, Model: path, Engine: engine, Prompt: string(prompt), Context: window,
-		Temperature: o.temperature, TopK: o.topK, Seed: o.seed}
-	err = a.stream(model, session, prompt, view, task.GenerateOptions{
-		Context: window, Tokens: o.tokens, Temperature: o.temperature, TopK: o.topK, Seed: o.seed,
+	options := o.options()
+	options.Context = view.Context
+	err = a.stream(prompt, view, func(yield func(byte) error) error {
+		return model.Generate(a.ctx, session, prompt, options, yield)
 	})
-	return a.languageError(path, engine, err)
+	return a.languageError(view.Model, view.Engine, err)
+}
+
+// decode generates with a stateful model. Its last byte need not be run.
+func (a *app) decode(m *infer.Model, model *task.ByteModel, prompt []byte, view *generateView, o *generateFlags) error {
+	view.Stateful, view.Context = true, m.MaxLen()
+	if room := view.Context - len(prompt) + 1; view.Context > 0 && room > 0 && !o.tokensSet {
+		o.tokens = min(o.tokens, room)
+	}
+	needed := len(prompt) + o.tokens - 1
+	if reach := view.Context; reach > 0 && needed > reach {
+		hint := "--context N lets a window of the last N bytes slide over the text"
+		if room := reach - len(prompt) + 1; room > 0 {
+			hint = fmt.Sprintf("ask for --tokens %d, or %s", room, hint)
+		}
+		return usagef("--tokens %d: the model has %d positions, and %d bytes of prompt and text need %d",
+			o.tokens, reach, len(prompt)+o.tokens, needed).hint("%s", hint)
+	}
+	session, err := a.load(m, view.Engine, &o.infer)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	err = a.stream(prompt, view, func(yield func(byte) error) error {
+		return model.Continue(a.ctx, m.Decoder(session, needed), prompt, o.options(), yield)
+	})
+	return a.languageError(view.Model, view.Engine, err)
+}
+
+func (o *generateFlags) options() task.GenerateOptions {
+	return task.GenerateOptions{Tokens: o.tokens, Temperature: o.temperature, TopK: o.topK, Seed: o.seed}
 }
 
 // languageError tells a model that is no causal one from an engine that fails.
@@ -175,7 +229,8 @@ type generateView struct {
 	Schema      string        `json:"schema"`
 	Model       string        `json:"model"`
 	Engine      verify.Engine `json:"engine"`
-	Context     int           `json:"context"`
+	Stateful    bool          `json:"stateful"` // every byte was run once
+	Context     int           `json:"context"`  // the bytes of the window; of a stateful model where its positions end, 0: they do not
 	Temperature float64       `json:"temperature"`
 	TopK        int           `json:"top_k"`
 	Seed        uint64        `json:"seed"`
@@ -189,7 +244,7 @@ type generateView struct {
 }
 
 // stream generates and prints. What is there when the work is interrupted is printed too.
-func (a *app) stream(model *task.ByteModel, run task.Runner, prompt []byte, view *generateView, o task.GenerateOptions) error {
+func (a *app) stream(prompt []byte, view *generateView, generate func(yield func(byte) error) error) error {
 	out := &textWriter{w: a.out, terminal: a.terminal}
 	if a.json {
 		out = &textWriter{w: io.Discard}
@@ -197,7 +252,7 @@ func (a *app) stream(model *task.ByteModel, run task.Runner, prompt []byte, view
 	out.write(prompt...)
 	var text []byte
 	start := time.Now()
-	err := model.Generate(a.ctx, run, prompt, o, func(b byte) error {
+	err := generate(func(b byte) error {
 		text = append(text, b)
 		out.write(b)
 		return out.err

@@ -158,6 +158,7 @@ func (a *app) runInputs(flags *pflag.FlagSet, f *modelFile, o *runFlags) (map[st
 		}
 	}
 	view := &runView{Schema: runSchema, Model: f.path, Seed: o.seed}
+	start := false
 	for _, v := range declared {
 		view.Inputs = append(view.Inputs, viewTensor(v.Name, all[v.Name]))
 		if slices.Contains(made, v.Name) {
@@ -165,9 +166,16 @@ func (a *app) runInputs(flags *pflag.FlagSet, f *modelFile, o *runFlags) (map[st
 				a.say("note: input %q is not given: ones, every position is real", v.Name)
 				continue
 			}
+			if _, isState := wiring.IsState(v.Name); isState || verify.Stateful(f.graph.Proto()) && v.Name == wiring.PositionInput {
+				start = true
+				continue
+			}
 			view.Inputs[len(view.Inputs)-1].Random = true
 			a.say("note: input %q is not given: %s", v.Name, describeMade(all[v.Name], o.seed))
 		}
+	}
+	if start {
+		a.say("note: of position and the state, what is not given is that of a sequence's start")
 	}
 	return all, view, nil
 }

@@ -147,7 +147,7 @@ func TestGenerate_interrupted(t *testing.T) {
 			out.after = math.MaxInt
 		}
 		var messages bytes.Buffer
-		args := append([]string{"generate", path("lm.safetensors"), "--prompt", "a", "--engine", "native", "--tokens", "100000000",
+		args := append([]string{"generate", path("lm.safetensors"), "--prompt", "a", "--engine", "native", "--tokens", "100000000", "--context", "16",
 			"--temperature", "0"}, flags...)
 		code := run(ctx, args, strings.NewReader(""), out, &messages)
 		if code != exitInterrupted || !strings.Contains(messages.String(), "interrupted") {
@@ -208,7 +208,8 @@ func TestTiny_unwritable(t *testing.T) {
 	path := tiny(t)
 	write(t, path("text"), []byte("some text"))
 	for _, args := range [][]string{
-		{"generate", path("lm.safetensors"), "--prompt", "a", "--tokens", "100000000"},
+		{"generate", path("lm.safetensors"), "--prompt", "a", "--tokens", "100000000", "--context", "16"},
+		{"generate", path("endless.safetensors"), "--prompt", "a", "--tokens", "100000000"},
 		{"generate", path("lm.safetensors"), "--prompt", "a", "--tokens", "1", "--json"},
 		{"eval", path("lm.safetensors"), "--text", path("text")},
 		{"classify", path("shades.safetensors"), path("white.png")},

@@ -95,7 +95,7 @@ func operatorFlags(f *pflag.FlagSet) (err error) {
 func checkpointFlags(f *pflag.FlagSet, path string) (err error) {
 	f.Visit(func(flag *pflag.Flag) {
 		if slices.Contains([]string{
-			"dtype", "flatten", "opset", "portable-math", "attention-mask", "variant", "causal", "window", "heads",
+			"dtype", "flatten", "opset", "portable-math", "attention-mask", "stateful", "variant", "causal", "window", "heads",
 		}, flag.Name) {
 			err = usagef("%q: --%s has no effect: the file is a model, not a checkpoint", path, flag.Name)
 		}
@@ -155,10 +155,11 @@ type exportFlags struct {
 	portableMath string
 	opset        int
 	mask         bool
+	stateful     bool
 }
 
 func (e *exportFlags) options(grid [2]int) (export.Options, error) {
-	o := export.Options{Flatten: e.flatten, Opset: e.opset, Grid: grid, AttentionMask: e.mask, Version: version()}
+	o := export.Options{Flatten: e.flatten, Opset: e.opset, Grid: grid, AttentionMask: e.mask, Stateful: e.stateful, Version: version()}
 	dtype, err := parseFloatType(e.dtype)
 	if err != nil {
 		return o, err

@@ -90,6 +90,15 @@ func successor(tokens int, causal string, out func(int) float64) *network {
 	return m
 }
 
+// endless looks at all bytes so far, of any number: it has no positions.
+func endless() *network {
+	m := &network{config: map[string]string{"layers.0.variant": "simple", "layers.0.causal": "true"}}
+	m.add("embed.weight", func(i int) float64 { return code(byte(i / 16))[i%16] }, 256, 16)
+	m.block(16, 16, some)
+	m.add("head.weight", func(i int) float64 { return slope * code(byte(i/16) - 1)[i%16] }, 256, 16)
+	return m
+}
+
 // brightness tells bright from dark: two channels hold m and -m, m the mean of a patch of 2 x 2 pixels in -1..1, and the last
 // norm makes their signs of them, divided by sqrt(1 + eps/m^2). A picture of one colour, white or black, has m = 1 or -1, and
 // the logits 2 m and -2 m.
@@ -122,6 +131,7 @@ func Probability() float64 { return 1 / (1 + math.Exp(-4/math.Sqrt(1+1e-5))) }
 //	lm         the language model that Cost is about
 //	words      one of 100 tokens, which are no bytes
 //	sees-all   one that is not causal
+//	endless    one whose bytes depend on all before them, however many
 //	shades     tells "bright" from "dark" in pictures of 4 x 4 grey pixels
 //	any-size   the same for colours and any size, without labels
 //	as-it-is   the same for grey and any size, pixels not normalised
@@ -132,6 +142,7 @@ func Checkpoints() (map[string][]byte, error) {
 		"lm":       successor(256, "true", zero),
 		"words":    successor(100, "true", zero),
 		"sees-all": successor(256, "false", some),
+		"endless":  endless(),
 		"shades": brightness(1).with("mean.0", "0.5", "std.0", "0.5", "labels", "bright\ndark",
 			"image_size.0", "4", "image_size.1", "4"),
 		"any-size": brightness(3).with("mean.0", "0.5", "mean.1", "0.5", "mean.2", "0.5",

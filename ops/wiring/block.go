@@ -1,7 +1,6 @@
 package wiring
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
@@ -51,9 +50,9 @@ func (b blockWriter) write(x string) error {
 // layer writes y = Out(op(Q(x), K(x), V(x), W)).
 func (b blockWriter) layer(x, y string) error {
 	l := &b.block.Layer
-	def, ok := ops.Lookup(l.Variant.Op())
-	if !ok {
-		return fmt.Errorf("no operator for variant %q", l.Variant)
+	def, attrs, err := Operator(l, b.options.Stateful)
+	if err != nil {
+		return err
 	}
 	var inputs []string
 	for _, p := range []struct {
@@ -79,7 +78,11 @@ func (b blockWriter) layer(x, y string) error {
 	if l.Out != nil {
 		aft = b.name + ".aft"
 	}
-	b.graph.Node = append(b.graph.Node, ops.Node(def, b.name+".aft", inputs, aft, l.Attrs()))
+	outputs := []string{aft}
+	if b.options.Stateful {
+		inputs, outputs = b.step(def, inputs, aft)
+	}
+	b.graph.Node = append(b.graph.Node, ops.Node(def, b.name+".aft", inputs, outputs, attrs))
 	if l.Out != nil {
 		b.declare(aft, l.Hidden())
 		b.linear(b.name+".out", l.Out, aft, y)

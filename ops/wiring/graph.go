@@ -34,6 +34,9 @@ type Options struct {
 	Opset int          // of the standard operators, 13 or later
 	Mask  bool         // the model takes attention_mask
 	Grid  [2]int       // (rows, columns) of a stack's 2-D convolutions; zero: the model takes it as the input "grid"
+	// Stateful writes a causal language model that takes a sequence in chunks: its layers are the step forms of their
+	// operators, and their state comes in and goes out.
+	Stateful bool
 }
 
 // Weight is a learned weight and the initialiser that holds it, in Options.DType.
@@ -86,6 +89,11 @@ func Build(m *reference.Model, o Options) (*Graph, error) {
 		return nil, fmt.Errorf("cannot take %s: an image has no padded positions", MaskInput)
 	}
 	w := &writer{options: o, model: m, graph: &onnxpb.GraphProto{Name: "aft"}, constants: map[string]bool{}}
+	if o.Stateful {
+		if err := w.checkStateful(); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.edges(); err != nil {
 		return nil, err
 	}
@@ -137,6 +145,9 @@ func (w *writer) edges() error {
 	switch {
 	case m.Tokens != nil:
 		w.input(onnxpb.ValueInfo(TokenInput, tensor.Int64, batch, w.length))
+		if w.options.Stateful {
+			w.input(onnxpb.ValueInfo(PositionInput, tensor.Int64, batch))
+		}
 	case m.Patches != nil:
 		height, width := onnxpb.Dynamic("height"), onnxpb.Dynamic("width")
 		if s := m.Patches.Pixels.Size; s != [2]int{} && !m.Patches.Positions.Empty() {

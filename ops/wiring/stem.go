@@ -26,8 +26,14 @@ func (w *writer) stem() (string, error) {
 // one that has no row.
 func (w *writer) tokens(e *reference.TokenEmbedding) {
 	table, zero := w.weight("embed.weight", e.Weight), w.integer("zero", 0)
-	negative := w.node("Less", "embed.negative", []string{TokenInput, zero})
-	tokens := w.node("Where", "embed.tokens", []string{negative, w.integer("embed.rows", int64(e.Vocabulary())), TokenInput})
+	none := w.integer("embed.rows", int64(e.Vocabulary())) // a row that there is not
+	var tokens string
+	if w.options.Stateful {
+		tokens = w.chunk(none)
+	} else {
+		negative := w.node("Less", "embed.negative", []string{TokenInput, zero})
+		tokens = w.node("Where", "embed.tokens", []string{negative, none, TokenInput})
+	}
 	if e.Positions.Empty() {
 		w.node("Gather", Embedded, []string{table, tokens}, onnxpb.IntAttr("axis", 0))
 		return
@@ -37,6 +43,9 @@ func (w *writer) tokens(e *reference.TokenEmbedding) {
 	sizes := w.node("Shape", "embed.sizes", []string{TokenInput})
 	length := w.node("Gather", "embed.length", []string{sizes, one}, onnxpb.IntAttr("axis", 0))
 	places := w.node("Range", "positions.range", []string{zero, length, one})
+	if w.options.Stateful {
+		places = w.places(places)
+	}
 	positions := w.node("Gather", "positions", []string{w.weight("positions.weight", e.Positions), places},
 		onnxpb.IntAttr("axis", 0))
 	w.node("Add", Embedded, []string{rows, positions})

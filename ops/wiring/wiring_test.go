@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite testdata")
 
 func network(t *testing.T, name string) *reference.Model {
 	t.Helper()
-	for _, n := range wiringtest.Networks() {
+	for _, n := range append(wiringtest.Networks(), wiringtest.Stateful()[0]) {
 		if n.Name == name {
 			return n.Model
 		}
@@ -93,6 +93,7 @@ func TestNames(t *testing.T) {
 	}{
 		{"language", "language, tied", wiring.Options{DType: tensor.Float32, Opset: 17, Mask: true}},
 		{"language16", "language, another head", wiring.Options{DType: tensor.Float16, Opset: 15}},
+		{"stateful", "language, a tap after the token", wiring.Options{DType: tensor.Float16, Opset: 17, Stateful: true}},
 		{"image", "image, class token and positions", wiring.Options{DType: tensor.Float32, Opset: 17}},
 		{"image64", "image, conv", wiring.Options{DType: tensor.Float64, Opset: 18}},
 	} {

@@ -26,6 +26,18 @@ type Network struct {
 	Model *reference.Model
 }
 
+// Stateful are the networks that can be run a chunk at a time, and one whose kernels have a tap after the token.
+func Stateful() []Network {
+	all := []Network{{"language, a tap after the token", changed(language(15, false, reference.Conv1D, reference.Full),
+		func(m *reference.Model) { m.Blocks[0].PadLeft = 1 })}}
+	for _, n := range Networks() {
+		if n.Model.Tokens != nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
 // Networks are new each time: tests may change them.
 func Networks() []Network {
 	full, local, conv, grid := reference.Full, reference.Local, reference.Conv1D, reference.Conv2D
