@@ -20,7 +20,14 @@ type operator struct {
 	in    span
 	out   span // left zero: exactly one
 	attrs kinds
+	newer newer
 	run   func(*call) ([]*value, error)
+}
+
+// newer is the opset that brought what an operator had not from the start.
+type newer struct {
+	attrs  map[string]int64
+	inputs map[int]int64 // by place
 }
 
 // span is how many operands there may be; inputs beyond min are optional.
@@ -102,6 +109,16 @@ func (op *operator) check(n *onnxpb.NodeProto, version int64) error {
 	for _, a := range n.GetAttribute() {
 		if err := op.checkAttr(a.GetName(), a.GetType()); err != nil {
 			return err
+		}
+		if since := op.newer.attrs[a.GetName()]; version < since {
+			return &Error{Found: fmt.Sprintf("attribute %s at opset %d", quote(a.GetName()), version),
+				Allowed: fmt.Sprintf("opset %d, which introduced it", since)}
+		}
+	}
+	for i := range n.GetInput() {
+		if since := op.newer.inputs[i]; version < since && n.GetInput()[i] != "" {
+			return &Error{Found: fmt.Sprintf("has input %d at opset %d", i, version),
+				Allowed: fmt.Sprintf("opset %d, which introduced it", since)}
 		}
 	}
 	return nil

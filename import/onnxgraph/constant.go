@@ -27,6 +27,9 @@ func newConstant(t *onnxpb.TensorProto, dir *onnxpb.Folder) (*constant, error) {
 // isExternal reports whether the elements are in a file; a nil constant is none.
 func (c *constant) isExternal() bool { return c != nil && c.held == nil }
 
+// isHeld reports whether the elements are in memory.
+func (c *constant) isHeld() bool { return c != nil && c.held != nil }
+
 // described is the constant's type and shape, perhaps without data.
 func (c *constant) described() *tensor.Tensor {
 	if c.isExternal() {

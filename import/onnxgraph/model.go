@@ -7,7 +7,8 @@ import (
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
-// Model is a checked model, ready to run. It does not change; several goroutines may run it at once.
+// Model is a checked model, ready to run, by several goroutines at once. It does not change, but for what the runs keep of its
+// constants.
 type Model struct {
 	proto   *onnxpb.ModelProto
 	inputs  []Value
@@ -17,6 +18,7 @@ type Model struct {
 	plan    []step               // the order that the decoded graph gives
 	known   *catalog
 	makers  map[string]int // the place in plan that computes a value
+	kept    *kept
 }
 
 // Dim is one dimension of a Value: Size is -1 when it is known only at run time, and Name what the model calls it.
@@ -68,7 +70,8 @@ func New(m *onnxpb.ModelProto, o Options) (*Model, error) {
 		return nil, err
 	}
 	model := &Model{proto: m,
-		inputs: c.inputs, outputs: c.outputs, consts: c.consts, nodes: nodes, known: c.known, makers: map[string]int{}}
+		inputs: c.inputs, outputs: c.outputs, consts: c.consts, nodes: nodes, known: c.known, makers: map[string]int{},
+		kept: &kept{room: keptElements}}
 	if model.plan, err = plan(model); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aftonnx/aftonnx/import/onnxgraph/factored"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/spelling"
 	"github.com/aftonnx/aftonnx/internal/tensor"
@@ -53,7 +54,8 @@ func nativeAttrs(d *ops.Def, given attributes) (ops.Attrs, error) {
 	return attrs, nil
 }
 
-// runNative executes an ai.aft operator with package reference: the definition itself, in float64.
+// runNative executes an ai.aft operator in float64: from products of exponentials where that can be trusted, else with package
+// reference, the definition itself.
 func runNative(d *ops.Def, c *call) ([]*value, error) {
 	attrs, err := nativeAttrs(d, c.node.attrs)
 	if err != nil {
@@ -73,7 +75,7 @@ func runNative(d *ops.Def, c *call) ([]*value, error) {
 			return nil, err
 		}
 	}
-	results, err := reference.Call(d.Name, attrs, arrays)
+	results, err := callNative(d.Name, attrs, arrays)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +85,22 @@ func runNative(d *ops.Def, c *call) ([]*value, error) {
 		out[i] = &value{dtype: dtype, shape: shapes[i], f: emptyKeys(r.Data, dtype)}
 	}
 	return out, nil
+}
+
+// callNative asks the definition where products of exponentials do not give the answer, and for what of it they do not.
+func callNative(op string, attrs ops.Attrs, in []tensor.Array) ([]tensor.Array, error) {
+	quick, ok := factored.Call(op, attrs, in, parallel)
+	if ok && len(quick.Unknown) == 0 {
+		return []tensor.Array{quick.Y}, nil
+	}
+	results, err := reference.Call(op, attrs, in)
+	if err != nil || !ok {
+		return results, err
+	}
+	for _, i := range quick.Unknown {
+		quick.Y.Data[i] = results[0].Data[i]
+	}
+	return []tensor.Array{quick.Y}, nil
 }
 
 // emptyKeys makes of the number that marks an empty slot of a state in float64 the one of the type.

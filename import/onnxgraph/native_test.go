@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
@@ -116,8 +114,8 @@ func TestNativeNodesEqualReference(t *testing.T) {
 		}
 		m := decode(t, proto)
 		got := run(t, m, inputs, RunOptions{Wide: true})["Y"]
-		if diff := cmp.Diff(want[0], got.Array()); diff != "" {
-			t.Errorf("%s %v (-reference +native):\n%s", c.op, c.attrs, diff)
+		if d := worst(got.Float64s(), want[0].Data); d > 1e-14 || !tensor.SameShape(got.Shape, want[0].Shape) {
+			t.Errorf("%s %v: %v differs from the reference by %g", c.op, c.attrs, got.Shape, d)
 		}
 		if n := m.Nodes(); len(n) != 1 || n[0].Op != c.op || n[0].Domain != ops.Domain || n[0].Version != 1 {
 			t.Errorf("%s: nodes are %+v", c.op, n)

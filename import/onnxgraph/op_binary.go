@@ -11,10 +11,10 @@ import (
 func binaryOperators() []operator {
 	two, any := span{2, 2}, span{1, many}
 	return []operator{
-		{name: "Add", in: two, run: arithmetic(add[float64], add[int64])},
-		{name: "Sub", in: two, run: arithmetic(sub[float64], sub[int64])},
-		{name: "Mul", in: two, run: arithmetic(mul[float64], mul[int64])},
-		{name: "Div", in: two, run: nonZero(arithmetic(div[float64], div[int64]))},
+		{name: "Add", in: two, run: inRows(addRow, add[int64])},
+		{name: "Sub", in: two, run: inRows(subRow, sub[int64])},
+		{name: "Mul", in: two, run: inRows(mulRow, mul[int64])},
+		{name: "Div", in: two, run: nonZero(inRows(divRow, div[int64]))},
 		{name: "Mod", in: two, since: 10, attrs: kinds{"fmod": attrInt}, run: nonZero(runMod)},
 		{name: "Pow", in: two, run: runPow},
 		{name: "PRelu", in: two, run: arithmetic(prelu[float64], prelu[int64])},
@@ -59,6 +59,67 @@ func arithmetic(f func(x, y float64) float64, g func(x, y int64) int64) runFunc 
 	return func(c *call) ([]*value, error) {
 		out, err := c.zip(c.in[0], c.in[1], f, g)
 		return []*value{out}, err
+	}
+}
+
+// rowFunc computes n elements of a result from operands that move dx and dy elements a step: 0 or more.
+type rowFunc func(out, x, y []float64, dx, dy int)
+
+// The operators that networks are full of, as loops: a call an element would take longer than the element.
+func addRow(out, x, y []float64, dx, dy int) {
+	switch {
+	case dx == 1 && dy == 1:
+		for i := range out {
+			out[i] = x[i] + y[i]
+		}
+	default:
+		for i := range out {
+			out[i] = x[i*dx] + y[i*dy]
+		}
+	}
+}
+
+func subRow(out, x, y []float64, dx, dy int) {
+	for i := range out {
+		out[i] = x[i*dx] - y[i*dy]
+	}
+}
+
+func mulRow(out, x, y []float64, dx, dy int) {
+	switch {
+	case dx == 1 && dy == 1:
+		for i := range out {
+			out[i] = x[i] * y[i]
+		}
+	default:
+		for i := range out {
+			out[i] = x[i*dx] * y[i*dy]
+		}
+	}
+}
+
+func divRow(out, x, y []float64, dx, dy int) {
+	for i := range out {
+		out[i] = x[i*dx] / y[i*dy]
+	}
+}
+
+// inRows is arithmetic whose floating-point part is a loop.
+func inRows(f rowFunc, g func(x, y int64) int64) runFunc {
+	return func(c *call) ([]*value, error) {
+		x, y := c.in[0], c.in[1]
+		if x.dtype != y.dtype || !x.isFloat() {
+			out, err := c.zip(x, y, nil, g) // says what is wrong, or computes integers
+			return []*value{out}, err
+		}
+		out, t, err := c.broadcast(x.dtype, x, y)
+		if err != nil {
+			return nil, err
+		}
+		t.run(true, func(first, n int, at, step []int) {
+			f(out.f[first:first+n], x.f[at[0]:], y.f[at[1]:], step[0], step[1])
+		})
+		return []*value{out}, nil
 	}
 }
 

@@ -10,9 +10,10 @@ import (
 
 // castOperators change the element type.
 func castOperators() []operator {
+	saturate := newer{attrs: map[string]int64{"saturate": 19}}
 	return []operator{
-		{name: "Cast", in: span{1, 1}, attrs: kinds{"to": attrInt, "saturate": attrInt}, run: runCast},
-		{name: "CastLike", in: span{2, 2}, since: 15, attrs: kinds{"saturate": attrInt}, run: runCastLike},
+		{name: "Cast", in: span{1, 1}, attrs: kinds{"to": attrInt, "saturate": attrInt}, newer: saturate, run: runCast},
+		{name: "CastLike", in: span{2, 2}, since: 15, attrs: kinds{"saturate": attrInt}, newer: saturate, run: runCastLike},
 	}
 }
 

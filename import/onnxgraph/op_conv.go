@@ -61,6 +61,10 @@ func runConv(c *call) ([]*value, error) {
 	if len(y.f) == 0 || c.hollow {
 		return []*value{y}, nil
 	}
+	if k.dense() {
+		k.product(c, y.f)
+		return []*value{y}, c.ctx.Err()
+	}
 	plane := k.out[0] * k.out[1]
 	parallel(k.batch*k.outputs, plane*k.perGroup*k.kernel[0]*k.kernel[1], func(lo, hi int) {
 		for i := lo; i < hi && c.ctx.Err() == nil; i++ {

@@ -14,11 +14,11 @@ func layoutOperators() []operator {
 		{name: "Transpose", in: one, attrs: kinds{"perm": attrInts}, run: runTranspose},
 		{name: "Concat", in: span{1, many}, attrs: kinds{"axis": attrInt}, run: runConcat},
 		{name: "Split", in: span{1, 2}, out: span{1, many},
-			attrs: kinds{"axis": attrInt, "split": attrInts, "num_outputs": attrInt}, run: runSplit},
+			attrs: kinds{"axis": attrInt, "split": attrInts, "num_outputs": attrInt}, newer: newer{attrs: map[string]int64{"num_outputs": 18}}, run: runSplit},
 		{name: "Expand", in: span{2, 2}, since: 8, run: runExpand},
 		{name: "Tile", in: span{2, 2}, run: runTile},
 		{name: "Pad", in: span{1, 4},
-			attrs: kinds{"mode": attrString, "pads": attrInts, "value": attrFloat}, run: runPad},
+			attrs: kinds{"mode": attrString, "pads": attrInts, "value": attrFloat}, newer: newer{inputs: map[int]int64{1: 11, 2: 11, 3: 18}}, run: runPad},
 		{name: "Trilu", in: span{1, 2}, since: 14, attrs: kinds{"upper": attrInt}, run: runTrilu},
 	}
 }
@@ -104,7 +104,9 @@ func runSplit(c *call) ([]*value, error) {
 		if sizes, err = c.intInput(1, "split"); err != nil {
 			return nil, err
 		}
-		given = c.input(1) != nil
+		if given = c.input(1) != nil; given && c.has("num_outputs") {
+			return nil, fmt.Errorf("attribute \"num_outputs\" beside sizes, want one of them")
+		}
 	}
 	if !given {
 		if sizes, err = equalParts(c, v.shape[a], n); err != nil {

@@ -3,6 +3,7 @@ package onnxgraph
 import (
 	"fmt"
 
+	"github.com/aftonnx/aftonnx/internal/dense"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
@@ -90,45 +91,40 @@ func (p *product) locate(batch, xs, ys []int) {
 	})
 }
 
-// multiply shares the rows of all matrices among the cores. A row is summed in the order of k, four terms at a time,
-// whoever computes it. No term is left out because a factor is zero: 0 x Inf must give NaN.
+// multiply shares the rows of all matrices among the cores. A row is summed in the order of k, whoever computes it. No term is left out because a factor is zero: 0 x Inf must give NaN.
 func multiply[T elem](c *call, p product, out, x, y []T) error {
 	if len(out) == 0 {
 		return nil
 	}
-	const block = 64
+	const block = 128
 	parallel(len(p.x)*p.m, p.k*p.n, func(lo, hi int) {
 		for lo < hi && c.ctx.Err() == nil {
 			b := lo / p.m
 			last := min(hi, (b+1)*p.m, lo+block)
 			rows := last - lo
-			xs, ys := x[p.x[b]+lo%p.m*p.k:], y[p.y[b]:]
-			for k := 0; k < p.k; k += block {
-				size := min(block, p.k-k)
-				for r := range rows {
-					addProducts(out[(lo+r)*p.n:(lo+r+1)*p.n], xs[r*p.k+k:r*p.k+k+size], ys[k*p.n:])
-				}
-			}
+			addProducts(out[lo*p.n:last*p.n], x[p.x[b]+lo%p.m*p.k:][:rows*p.k], y[p.y[b]:][:p.k*p.n], rows)
 			lo = last
 		}
 	})
 	return c.ctx.Err()
 }
 
-// addProducts adds x times the rows of y to out.
-func addProducts[T elem](out, x, y []T) {
-	n := len(out)
-	for len(x) >= 4 {
-		x0, x1, x2, x3 := x[0], x[1], x[2], x[3]
-		y0, y1, y2, y3 := y[:n], y[n:2*n], y[2*n:3*n], y[3*n:4*n]
-		for j := range out {
-			out[j] += x0*y0[j] + x1*y1[j] + x2*y2[j] + x3*y3[j]
-		}
-		x, y = x[4:], y[4*n:]
+// addProducts adds rows of x times y to out.
+func addProducts[T elem](out, x, y []T, rows int) {
+	if rows == 0 || len(x) == 0 {
+		return
 	}
-	for i, v := range x {
-		for j, w := range y[i*n : (i+1)*n] {
-			out[j] += v * w
+	k, n := len(x)/rows, len(out)/rows
+	if out, ok := any(out).([]float64); ok {
+		dense.Multiply(out, any(x).([]float64), any(y).([]float64), rows, k, n)
+		return
+	}
+	for r := range rows {
+		row := out[r*n : (r+1)*n]
+		for i, v := range x[r*k : (r+1)*k] {
+			for j, w := range y[i*n : (i+1)*n] {
+				row[j] += v * w
+			}
 		}
 	}
 }

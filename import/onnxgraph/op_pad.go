@@ -28,7 +28,11 @@ func runPad(c *call) ([]*value, error) {
 				p.after[i], size)
 		}
 	}
-	switch mode := c.string("mode", "constant"); mode {
+	mode := c.string("mode", "constant")
+	if mode == "wrap" && c.node.version < 19 {
+		return nil, fmt.Errorf("attribute \"mode\" is \"wrap\" at opset %d, want opset 19, which introduced it", c.node.version)
+	}
+	switch mode {
 	case "constant":
 		return p.constant(c, v)
 	case "edge":

@@ -18,7 +18,8 @@ func poolOperators() []operator {
 	}
 	return []operator{
 		{name: "MaxPool", in: span{1, 1}, out: span{1, 2}, attrs: attrs(kinds{"storage_order": attrInt}), run: runMaxPool},
-		{name: "AveragePool", in: span{1, 1}, attrs: attrs(kinds{"count_include_pad": attrInt}), run: runAveragePool},
+		{name: "AveragePool", in: span{1, 1}, attrs: attrs(kinds{"count_include_pad": attrInt}),
+			newer: newer{attrs: map[string]int64{"dilations": 19}}, run: runAveragePool},
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 func reduceOperators() []operator {
 	attrs := kinds{"axes": attrInts, "keepdims": attrInt, "noop_with_empty_axes": attrInt}
 	op := func(name string, inputSince int64, f folding) operator {
-		return operator{name: name, in: span{1, 2}, attrs: attrs,
+		return operator{name: name, in: span{1, 2}, attrs: attrs, newer: newer{
+			attrs: map[string]int64{"noop_with_empty_axes": inputSince}, inputs: map[int]int64{1: inputSince}},
 			run: func(c *call) ([]*value, error) { return f.run(c, inputSince) }}
 	}
 	arg := kinds{"axis": attrInt, "keepdims": attrInt, "select_last_index": attrInt}
@@ -22,8 +23,8 @@ func reduceOperators() []operator {
 			finish:    func(acc float64, n int) float64 { return acc / float64(n) },
 			finishInt: func(acc int64, n int) int64 { return acc / int64(n) }}),
 		op("ReduceProd", 18, folding{start: 1, startInt: ones, float: mul[float64], int: mul[int64]}),
-		op("ReduceMax", 18, folding{start: math.Inf(-1), startInt: lowest, float: maximum[float64], int: maximum[int64]}),
-		op("ReduceMin", 18, folding{start: math.Inf(1), startInt: highest, float: minimum[float64], int: minimum[int64]}),
+		op("ReduceMax", 18, folding{start: math.Inf(-1), startInt: lowest, float: maximum[float64], int: maximum[int64], bools: 20}),
+		op("ReduceMin", 18, folding{start: math.Inf(1), startInt: highest, float: minimum[float64], int: minimum[int64], bools: 20}),
 		op("ReduceSumSquare", 18, folding{float: func(acc, x float64) float64 { return acc + x*x },
 			int: func(acc, x int64) int64 { return acc + x*x }}),
 		op("ReduceL1", 18, folding{float: func(acc, x float64) float64 { return acc + math.Abs(x) },
@@ -43,16 +44,23 @@ type folding struct {
 	int       func(acc, x int64) int64 // nil: floating-point types only
 	finish    func(acc float64, n int) float64
 	finishInt func(acc int64, n int) int64
+	bools     int64 // the opset since which it takes them; 0: none
 }
 
 func ones(tensor.DType) int64 { return 1 }
 
 func lowest(d tensor.DType) int64 {
+	if d == tensor.Bool {
+		return 0
+	}
 	low, _ := integerRange(d)
 	return low
 }
 
 func highest(d tensor.DType) int64 {
+	if d == tensor.Bool {
+		return 1
+	}
 	_, high := integerRange(d)
 	return high
 }
@@ -68,7 +76,7 @@ func logAddExp(x, y float64) float64 {
 
 func (f folding) run(c *call, inputSince int64) ([]*value, error) {
 	v := c.in[0]
-	if v.dtype == tensor.Bool || !v.isFloat() && f.int == nil {
+	if v.dtype == tensor.Bool && (f.bools == 0 || c.node.version < f.bools) || !v.isFloat() && f.int == nil {
 		return nil, fmt.Errorf("the operand is %s, want numbers this reduction takes", v.dtype)
 	}
 	list, _, err := c.axesOf(1, inputSince)

@@ -177,7 +177,11 @@ func (c *call) reduction() (reduction, error) {
 		"add":  {add[float64], add[int64]}, "mul": {mul[float64], mul[int64]},
 		"max": {maximum[float64], maximum[int64]}, "min": {minimum[float64], minimum[int64]},
 	}
-	r, ok := known[c.string("reduction", "none")]
+	name := c.string("reduction", "none")
+	if since := map[string]int64{"max": 18, "min": 18}[name]; c.node.version < since {
+		return reduction{}, fmt.Errorf("attribute \"reduction\" is %s at opset %d, want opset %d, which introduced it", quote(name), c.node.version, since)
+	}
+	r, ok := known[name]
 	if !ok {
 		return r, fmt.Errorf("attribute \"reduction\" is %s, want one of %s", quote(c.string("reduction", "")), list(sorted(known)))
 	}

@@ -50,6 +50,9 @@ func (m *Model) Run(
 	if err := e.checkInputs(); err != nil {
 		return nil, err
 	}
+	if e.keeps() {
+		e.kept = m.kept.snapshot()
+	}
 	if err := e.prepare(o.Outputs); err != nil {
 		return nil, err
 	}
@@ -76,6 +79,7 @@ type execution struct {
 	options *RunOptions
 	inputs  map[string]*tensor.Tensor
 	given   map[string]*tensor.Tensor
+	kept    map[string]*value // of the model; added to by this run
 	values  map[string]*value
 	uses    map[string]int // how many operands and results still need a value
 	needed  []bool         // by place in the plan
@@ -132,7 +136,7 @@ func (e *execution) prepare(outputs []string) error {
 	var pending []int
 	need := func(name string) {
 		e.uses[name]++
-		if i, ok := e.model.makers[name]; ok && !e.needed[i] && e.given[name] == nil {
+		if i, ok := e.model.makers[name]; ok && !e.needed[i] && e.given[name] == nil && e.kept[name] == nil {
 			e.needed[i] = true
 			pending = append(pending, i)
 		}
@@ -214,6 +218,12 @@ func (e *execution) step(ctx context.Context, s step) error {
 			return err
 		}
 	}
+	if e.kept != nil && e.constantInputs(s) {
+		for i, name := range s.node.outputs {
+			e.kept[name] = results[i]
+			e.model.kept.add(name, results[i])
+		}
+	}
 	for i, name := range s.node.outputs {
 		if e.uses[name] > 0 && e.given[name] == nil {
 			e.values[name] = results[i]
@@ -229,6 +239,9 @@ func (e *execution) step(ctx context.Context, s step) error {
 // value returns a value that some node made, or widens an input or initialiser when it is used first.
 func (e *execution) value(name string) (*value, error) {
 	if v := e.values[name]; v != nil {
+		return v, nil
+	}
+	if v := e.kept[name]; v != nil {
 		return v, nil
 	}
 	t := e.inputs[name]
@@ -251,6 +264,11 @@ func (e *execution) value(name string) (*value, error) {
 	}
 	if in := slices.IndexFunc(e.model.inputs, func(in Value) bool { return in.Name == name }); in >= 0 && e.inputs[name] == t {
 		v.dtype = e.model.inputs[in].DType // a wide one keeps its digits
+	}
+	if e.kept != nil && e.model.consts[name].isHeld() && e.inputs[name] == nil {
+		e.kept[name] = v
+		e.model.kept.add(name, v)
+		return v, nil
 	}
 	e.values[name] = v
 	return v, nil
