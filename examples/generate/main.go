@@ -1,11 +1,13 @@
-// Generate continues a text with a byte-level language model that aftonnx exported, always with the likeliest byte.
+// Generate continues a text with a byte-level language model that aftonnx exported, always with the likeliest byte. The model
+// keeps a state, so that every byte is run once.
 //
-//	aftonnx export testdata/model.bin -o model.onnx
-//	go run ./examples/generate model.onnx 'func '
+//	aftonnx export testdata/model.bin --stateful -o stateful.onnx
+//	go run ./examples/generate stateful.onnx 'func '
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -14,15 +16,12 @@ import (
 	"github.com/aftonnx/aftonnx/ort"
 )
 
-// The model reaches 256 bytes: what is longer slides out of its view.
-const (
-	reach = 256
-	count = 100
-)
+// count is how many bytes are added, unless the model's positions end before.
+const count = 100
 
 func main() {
 	if len(os.Args) != 3 {
-		log.Fatal("usage: generate model.onnx TEXT")
+		log.Fatal("usage: generate stateful.onnx TEXT")
 	}
 	if err := generate(context.Background(), os.Stdout, os.Args[1], os.Args[2]); err != nil {
 		log.Fatal(err)
@@ -31,7 +30,7 @@ func main() {
 
 func generate(ctx context.Context, w io.Writer, model, prompt string) error {
 	if prompt == "" {
-		return fmt.Errorf("the text is empty, want at least one byte to continue")
+		return errors.New("the text is empty, want at least one byte to continue")
 	}
 	rt, err := ort.Open(ctx, ort.Options{})
 	if err != nil {
@@ -43,16 +42,25 @@ func generate(ctx context.Context, w io.Writer, model, prompt string) error {
 		return err
 	}
 	defer session.Close()
+	decoder, err := ort.NewDecoder(session, ort.DecoderOptions{})
+	if err != nil {
+		return err // a model that was not exported with --stateful
+	}
+	defer decoder.Close()
 
 	fmt.Fprint(w, prompt)
-	text := []byte(prompt)
+	next := []byte(prompt)
 	for range count {
-		next, err := likeliest(ctx, session, text[max(0, len(text)-reach):])
+		logits, err := decoder.Feed(ctx, [][]int64{tokens(next)})
+		var end *ort.PositionError
+		if errors.As(err, &end) {
+			break
+		}
 		if err != nil {
 			return err
 		}
-		text = append(text, next)
-		if _, err := w.Write(text[len(text)-1:]); err != nil {
+		next = []byte{likeliest(logits[0])}
+		if _, err := w.Write(next); err != nil {
 			return err
 		}
 	}
@@ -60,32 +68,22 @@ func generate(ctx context.Context, w io.Writer, model, prompt string) error {
 	return nil
 }
 
-// likeliest is the byte with the largest logit after a text: input_ids (batch,sequence), logits (batch,sequence,256).
-func likeliest(ctx context.Context, session *ort.Session, text []byte) (byte, error) {
+// tokens are the bytes of a text: this model's tokens are bytes.
+func tokens(text []byte) []int64 {
 	ids := make([]int64, len(text))
 	for i, b := range text {
 		ids[i] = int64(b)
 	}
-	input, err := ort.NewTensor([]int{1, len(ids)}, ids)
-	if err != nil {
-		return 0, err
-	}
-	outputs, err := session.Run(ctx, map[string]*ort.Tensor{"input_ids": input})
-	if err != nil {
-		return 0, err
-	}
-	logits, err := ort.Values[float32](outputs["logits"])
-	if err != nil {
-		return 0, err
-	}
-	if len(logits) != len(text)*256 {
-		return 0, fmt.Errorf("%d logits for %d bytes, want 256 each", len(logits), len(text))
-	}
-	best, last := 0, logits[len(logits)-256:]
-	for i, v := range last {
-		if v > last[best] {
+	return ids
+}
+
+// likeliest is the byte with the largest logit.
+func likeliest(logits []float32) byte {
+	best := 0
+	for i, v := range logits {
+		if v > logits[best] {
 			best = i
 		}
 	}
-	return byte(best), nil
+	return byte(best)
 }

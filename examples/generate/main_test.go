@@ -23,6 +23,9 @@ func TestGenerate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if m, err = m.As(true); err != nil {
+		t.Fatal(err)
+	}
 	session, err := m.Load(t.Context(), verify.Kernel, infer.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -33,8 +36,8 @@ func TestGenerate(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []byte(prompt)
-	options := task.GenerateOptions{Context: reach, Tokens: count}
-	err = model.Generate(t.Context(), session, want, options, func(b byte) error {
+	options := task.GenerateOptions{Tokens: count}
+	err = model.Continue(t.Context(), m.Decoder(session, 0), want, options, func(b byte) error {
 		want = append(want, b)
 		return nil
 	})
