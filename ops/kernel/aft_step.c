@@ -2,7 +2,10 @@
 
 #include <inttypes.h>
 
-enum { STEP_ROWS = 64 }; /* most channels of a task: AFT_LANES */
+enum {
+  STEP_LANES = AFT_LANES,   /* most channels of a task */
+  STEP_COPY = (size_t)1 << 18 /* bytes of keys and values that a task copies */
+};
 
 /* ---- the call ------------------------------------------------------------------------------------------------------ */
 
@@ -74,42 +77,55 @@ static size_t size_of(int32_t dtype) { return dtype == AFT_DOUBLE ? 8 : dtype ==
 
 /* Writes n elements of the number that keys hold where there is no token: the lowest finite one. */
 static void empty_keys(char *to, int32_t dtype, size_t n) {
-  static const double lowest = -DBL_MAX;
-  static const float lowest_float = -FLT_MAX;
-  static const uint16_t lowest_half = 0xfbff;
-  const void *from = dtype == AFT_DOUBLE ? (const void *)&lowest : dtype == AFT_FLOAT ? (const void *)&lowest_float : &lowest_half;
-  for (size_t i = 0; i < n; i++) memcpy(to + i * size_of(dtype), from, size_of(dtype));
+  if (dtype == AFT_DOUBLE) {
+    for (size_t i = 0; i < n; i++) memcpy(to + i * sizeof(double), &(double){-DBL_MAX}, sizeof(double));
+  } else if (dtype == AFT_FLOAT) {
+    for (size_t i = 0; i < n; i++) memcpy(to + i * sizeof(float), &(float){-FLT_MAX}, sizeof(float));
+  } else {
+    for (size_t i = 0; i < n; i++) memcpy(to + i * sizeof(uint16_t), &(uint16_t){0xfbff}, sizeof(uint16_t));
+  }
 }
 
-/* Columns first..first+n-1 of what renews a past (B,slots,columns) by a chunk (B,T,columns). */
-static void keep_columns(const aft_step *step, const aft_sequence *q, int values, size_t columns, size_t first, size_t n) {
+/* Slots from..to-1 of what renews a past (B,slots,columns) by a chunk (B,T,columns). */
+static void keep_slots(const aft_step *step, const aft_sequence *q, int values, size_t columns, size_t from, size_t to) {
   const aft_call *call = step->call;
   int32_t dtype = call->in[0].dtype;
-  size_t size = size_of(dtype), tokens = q->held + q->length, kept = aft_min(tokens, step->slots);
-  size_t to = step->cache ? 0 : step->slots - kept; /* the slot of the oldest token that is kept */
-  char *out = (char *)call->out[step->new_tokens + values] + (q->b * step->slots * columns + first) * size;
-  for (size_t slot = 0; slot < step->slots; slot++) {
-    char *row = out + slot * columns * size;
-    if (slot >= to && slot < to + kept) {
-      aft_token at = aft_token_at(step, q, tokens - kept + (slot - to));
-      const char *from = values ? at.v->data : at.k->data;
-      memcpy(row, from + (at.row * columns + first) * size, n * size);
-    } else if (values) {
-      memset(row, 0, n * size);
-    } else {
-      empty_keys(row, dtype, n);
+  size_t row = columns * size_of(dtype), tokens = q->held + q->length, kept = aft_min(tokens, step->slots);
+  size_t first = step->cache ? 0 : step->slots - kept; /* the slot of the oldest token that is kept */
+  char *out = (char *)call->out[step->new_tokens + values] + q->b * step->slots * row;
+  for (size_t slot = from, n; slot < to; slot += n) {
+    n = aft_min(to, slot < first ? first : step->slots) - slot;
+    if (slot < first || slot >= first + kept) {
+      if (values) {
+        memset(out + slot * row, 0, n * row);
+      } else {
+        empty_keys(out + slot * row, dtype, n * columns);
+      }
+      continue;
     }
+    size_t token = tokens - kept + (slot - first); /* what follows it in memory ends with the past, or with the chunk */
+    aft_token at = aft_token_at(step, q, token);
+    n = aft_min(aft_min(to, first + kept) - slot, (token < q->held ? q->held : tokens) - token);
+    memcpy(out + slot * row, (const char *)(values ? at.v : at.k)->data + at.row * row, n * row);
   }
 }
 
-void aft_step_keep(const aft_step *step, const aft_sequence *q, size_t first, size_t n) {
-  if (step->tokens == 0) return;
-  if (n > 0) keep_columns(step, q, 1, step->dim, first, n);
-  if (step->heads == step->dim) {
-    keep_columns(step, q, 0, step->heads, first, n);
-  } else if (first == 0) {
-    keep_columns(step, q, 0, step->heads, 0, step->heads);
-  }
+/* How many slots a task copies. */
+static size_t slots_at_once(const aft_step *step) {
+  size_t row = (step->dim + step->heads) * size_of(step->call->in[0].dtype);
+  return row == 0 ? step->slots : aft_div_up(STEP_COPY, row);
+}
+
+size_t aft_step_copies(const aft_step *step) {
+  if (step->tokens == 0 || step->slots == 0 || step->heads == 0) return 0;
+  return step->batches * aft_div_up(step->slots, slots_at_once(step));
+}
+
+void aft_step_copy(const aft_step *step, size_t i) {
+  size_t n = slots_at_once(step), pieces = aft_div_up(step->slots, n), from = i % pieces * n, to = aft_min(step->slots, from + n);
+  aft_sequence q = aft_sequence_of(step, i / pieces);
+  keep_slots(step, &q, 0, step->heads, from, to);
+  if (step->dim > 0) keep_slots(step, &q, 1, step->dim, from, to);
 }
 
 void aft_step_pad(const aft_step *step, const aft_sequence *q, size_t first, size_t n) {
@@ -125,9 +141,9 @@ typedef struct {
   const aft_step *step;
   aft_sequence q;
   size_t first, n, width;
-  aft_channel ch[STEP_ROWS];
-  aft_lse left[STEP_ROWS]; /* the tokens that have left the window */
-  double gone[STEP_ROWS];  /* their largest key */
+  aft_channel ch[STEP_LANES];
+  aft_lse left[STEP_LANES]; /* the tokens that have left the window */
+  double gone[STEP_LANES];  /* their largest key */
   double *terms;           /* (tokens, width): [a V | a] with a = exp(K - key) */
   double *weights;         /* (tokens): exp(bias - shift) of a row */
 } step_block;
@@ -171,7 +187,7 @@ static void see(double *top, double *bound, double size) {
 
 /* The scales of the channels, over the tokens 0..upto-1 and the sums; then the sums themselves. */
 static void begin(step_block *p, size_t upto) {
-  double k[STEP_ROWS], v[STEP_ROWS], top[STEP_ROWS], key[STEP_ROWS], bound[STEP_ROWS], m, n, den;
+  double k[STEP_LANES], v[STEP_LANES], top[STEP_LANES], key[STEP_LANES], bound[STEP_LANES], m, n, den;
   for (size_t j = 0; j < p->n; j++) {
     key[j] = -INFINITY;
     top[j] = bound[j] = 0;
@@ -204,7 +220,7 @@ static void begin(step_block *p, size_t upto) {
 
 /* Token i leaves the window. */
 static void leave(step_block *p, size_t i) {
-  double k[STEP_ROWS], v[STEP_ROWS];
+  double k[STEP_LANES], v[STEP_LANES];
   load_token(p, i, k, v);
   for (size_t j = 0; j < p->n; j++) {
     aft_lse_add(&p->left[j], aft_logit_of(k[j], 0), v[j] * p->ch[j].down, 1);
@@ -238,7 +254,7 @@ static double exact_ratio(const step_block *p, size_t t, size_t lo, size_t j) {
 
 static void run_row(step_block *p, size_t t, double *ratio) {
   size_t lo = aft_step_left(p->step, &p->q, t), own = p->q.held + t, count = own + 1 - lo;
-  double acc[2 * STEP_ROWS] = {0}, shift = p->q.position + t >= p->step->window ? 0 : -INFINITY;
+  double acc[2 * STEP_LANES] = {0}, shift = p->q.position + t >= p->step->window ? 0 : -INFINITY;
   double *w = p->weights;
   biases(p, t, lo, count, w);
   for (size_t i = 0; i < count; i++) {
@@ -261,7 +277,7 @@ static void run_row(step_block *p, size_t t, double *ratio) {
 }
 
 static void make_terms(step_block *p, size_t tokens) {
-  double k[STEP_ROWS], v[STEP_ROWS];
+  double k[STEP_LANES], v[STEP_LANES];
   for (size_t i = 0; i < tokens; i++) {
     double *term = p->terms + i * p->width, *a = term + p->n;
     load_token(p, i, k, v);
@@ -295,7 +311,7 @@ static void store_sums(const step_block *p, size_t j) {
 static void run_block(step_block *p) {
   const aft_step *step = p->step;
   size_t tokens = p->q.held + p->q.length, left = 0;
-  double ratio[STEP_ROWS];
+  double ratio[STEP_LANES];
   begin(p, tokens);
   make_terms(p, tokens);
   for (size_t t = 0; t < p->q.length; t++) {
@@ -313,50 +329,51 @@ typedef struct {
   const aft_channels *which;
   size_t span, blocks; /* channels that share biases; blocks in them */
   size_t tokens;       /* most of a sequence */
+  size_t copies;       /* tasks that copy come first */
 } step_job;
 
 static void run_task(void *arg, size_t i, double *scratch) {
   const step_job *job = arg;
   const aft_step *step = job->step;
+  if (i < job->copies) {
+    aft_step_copy(step, i);
+    return;
+  }
+  i -= job->copies;
   step_block p = {.step = step, .n = 1};
   size_t b = i / (step->dim / job->span * job->blocks), rest = i % (step->dim / job->span * job->blocks);
   if (job->which != NULL) {
     b = job->which->channel[i] / step->dim;
     p.first = job->which->channel[i] % step->dim;
   } else {
-    size_t first = rest % job->blocks * STEP_ROWS;
+    size_t first = rest % job->blocks * STEP_LANES;
     p.first = rest / job->blocks * job->span + first;
-    p.n = aft_min(STEP_ROWS, job->span - first);
+    p.n = aft_min(STEP_LANES, job->span - first);
   }
   p.q = aft_sequence_of(step, b);
   p.width = 2 * p.n;
   p.weights = scratch;
   p.terms = scratch + job->tokens;
-  if (job->which == NULL) {
-    aft_step_keep(step, &p.q, p.first, p.n);
-    aft_step_pad(step, &p.q, p.first, p.n);
-  }
+  if (job->which == NULL) aft_step_pad(step, &p.q, p.first, p.n);
   run_block(&p);
 }
 
 int aft_step_double(const aft_step *step, const aft_host *host, const aft_channels *which) {
   step_job job = {.step = step, .which = which, .span = step->w_head != 0 ? step->group : step->dim};
-  job.blocks = aft_div_up(job.span, STEP_ROWS);
+  job.blocks = aft_div_up(job.span, STEP_LANES);
   for (size_t b = 0; b < step->batches; b++) {
     aft_sequence q = aft_sequence_of(step, b);
     if (q.held + q.length > job.tokens) job.tokens = q.held + q.length;
   }
   size_t n = which != NULL ? which->n : step->batches * (step->dim / job.span) * job.blocks;
-  size_t width = 2 * (which != NULL ? 1 : aft_min(STEP_ROWS, job.span));
-  return aft_tasks(host, run_task, &job, n, aft_mul(job.tokens, width + 1));
+  job.copies = which != NULL ? 0 : aft_step_copies(step);
+  size_t width = 2 * (which != NULL ? 1 : aft_min(STEP_LANES, job.span));
+  return aft_tasks(host, run_task, &job, job.copies + n, aft_mul(job.tokens, width + 1));
 }
 
 /* Heads without channels: their keys move on, their sums stay as they are. */
 static int run_heads(const aft_step *step) {
-  for (size_t b = 0; b < step->batches; b++) {
-    aft_sequence q = aft_sequence_of(step, b);
-    aft_step_keep(step, &q, 0, 0);
-  }
+  for (size_t i = 0; i < aft_step_copies(step); i++) aft_step_copy(step, i);
   for (int i = 0; i < 3 && step->sums > 0; i += 2) {
     const aft_tensor *past = &step->call->in[step->sums + i];
     memcpy(step->call->out[step->new_sums + i], past->data, step->batches * step->heads * size_of(past->dtype));

@@ -63,8 +63,9 @@ static inline size_t aft_step_bias(const aft_step *step, const aft_sequence *q, 
   return step->w_first + (q->position + t) * step->w_position + head * step->w_head;
 }
 
-/* Writes the next keys and values of channels first..first+n-1 of a sequence; keys with fewer columns go with channel 0. */
-void aft_step_keep(const aft_step *step, const aft_sequence *q, size_t first, size_t n);
+/* Writes the next keys and values, in so many pieces. */
+size_t aft_step_copies(const aft_step *step);
+void aft_step_copy(const aft_step *step, size_t i);
 
 /* Y of channels first..first+n-1 of a sequence is 0 where the chunk is padding. */
 void aft_step_pad(const aft_step *step, const aft_sequence *q, size_t first, size_t n);

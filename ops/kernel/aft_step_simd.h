@@ -136,14 +136,17 @@ VEC void step_row_product(float *sums, const float *weights, int each, const flo
   }
 }
 
-/* sums + lost += the product of a tile over the tokens of a block. */
-static void step_tile_product(step_strip *p, size_t g, size_t c0, size_t t, size_t block, size_t next) {
+/* sums + lost += the product of a tile over the tokens of a block, or = where it is the first. */
+static void step_tile_product(step_strip *p, size_t g, size_t c0, size_t t, size_t block, size_t next, int first) {
   const step_simd *job = p->job;
   size_t from = step_tile_begin(p, t, block), to = step_tile_end(p, t, next), place = (g * STEP_CHUNK + t - c0) * TERM;
+  if (first) memset(p->lost + place, 0, p->tile * TERM * sizeof(float));
+  if (first && from >= to) memset(p->sums + place, 0, p->tile * TERM * sizeof(float));
   if (from >= to) return;
   const float *terms = p->terms + (g * job->cap + from - p->base) * TERM, *weights = step_tile_weights(p, c0, t);
   size_t back = from + job->step->window - (p->q.held + t + 1); /* tokens after the first that the first row's window holds */
-  _Alignas(64) float part[TILE];
+  float *sums = p->sums + place, *lost = p->lost + place;
+  _Alignas(64) float rest[TILE], *part = first ? sums : rest;
   memset(part, 0, p->tile * TERM * sizeof(float));
   if (job->each) {
     weights = p->weights + (g * (job->step->window + 2) + back) * LANES;
@@ -157,12 +160,11 @@ static void step_tile_product(step_strip *p, size_t g, size_t c0, size_t t, size
   } else {
     step_row_product(part, weights, 0, terms, to - from);
   }
-  float *sums = p->sums + place, *lost = p->lost + place;
-  for (size_t i = 0; i < p->tile * TERM; i += LANES) {
-    vec sum = vec_aligned(sums + i), rest = vec_aligned(lost + i);
-    vec_add(&sum, &rest, vec_aligned(part + i));
+  for (size_t i = 0; i < p->tile * TERM && !first; i += LANES) {
+    vec sum = vec_aligned(sums + i), less = vec_aligned(lost + i);
+    vec_add(&sum, &less, vec_aligned(part + i));
     vec_store_aligned(sums + i, sum);
-    vec_store_aligned(lost + i, rest);
+    vec_store_aligned(lost + i, less);
   }
 }
 
@@ -258,8 +260,6 @@ static void step_finish(step_strip *p, size_t g, size_t c0, size_t t, size_t row
 static void step_chunk(step_strip *p, size_t c0, size_t rows) {
   const aft_step *step = p->job->step;
   size_t begin = aft_step_left(step, &p->q, c0), end = p->q.held + c0 + rows;
-  memset(p->sums, 0, p->n * STEP_CHUNK * TERM * sizeof(float));
-  memset(p->lost, 0, p->n * STEP_CHUNK * TERM * sizeof(float));
   for (size_t r = 0; r < rows && step->w_head == 0; r++) {
     step_biases b = step_row_biases(p, c0 + r, 0);
     step_shift(&b, p->q.position + c0 + r >= step->window, &p->shift[r], &p->rest[r]);
@@ -268,16 +268,19 @@ static void step_chunk(step_strip *p, size_t c0, size_t rows) {
     step_slide(p, begin, end);
     step_fill(p, end);
   }
-  for (size_t block = begin; block < end; block += STEP_BLOCK) {
-    size_t next = aft_min(end, block + STEP_BLOCK);
+  size_t most = !p->kept && rows <= STEP_FEW ? STEP_SHORT : STEP_BLOCK;
+  p->begun = 0;
+  for (size_t block = begin; block < end; block += most) {
+    size_t next = aft_min(end, block + most);
     if (!p->kept) {
       p->base = p->filled = block;
       step_fill(p, next);
     }
     if (step->w_head == 0) step_weigh_block(p, c0, rows, block, next);
     for (size_t g = 0; g < p->n; g++) {
-      for (size_t t = c0; t < c0 + rows; t += p->tile) step_tile_product(p, g, c0, t, block, next);
+      for (size_t t = c0; t < c0 + rows; t += p->tile) step_tile_product(p, g, c0, t, block, next, !p->begun);
     }
+    p->begun = 1;
   }
   for (size_t g = 0; g < p->n; g++) {
     size_t left = begin;
@@ -336,8 +339,7 @@ static void step_simple(step_strip *p) {
     for (size_t g = 0; g < p->n; g++) step_simple_some(p, g, t, 1);
   }
   for (size_t g = 0; g < p->n; g++) {
-    p->state[g].seen_num = step_narrow(&p->state[g].num);
-    p->state[g].seen_den = step_narrow(&p->state[g].den);
+    p->state[g].seen = step_narrow(&p->state[g].num);
   }
 }
 
@@ -345,7 +347,7 @@ static void step_simple(step_strip *p) {
 
 static void step_sweep(step_strip *p) {
   for (size_t g = 0; g < p->n; g++) {
-    p->state[g].seen_num = p->state[g].seen_den = p->state[g].top = vec_of(0);
+    p->state[g].seen = p->state[g].top = vec_of(0);
     step_begin_left(p, g);
   }
   if (p->job->step->w == 0) {
@@ -360,9 +362,12 @@ static int step_judge(step_strip *p, int scaled) {
   int again = 0;
   for (size_t g = 0; g < p->n; g++) {
     step_state *s = &p->state[g];
+    vec_bits fine = (s->top <= vec_of(AFT_V_LARGE)) & ((s->top >= vec_of(AFT_V_SMALL)) | (s->top == vec_of(0)));
+    fine &= vec_magnitude(s->seen) <= vec_of(AFT_V_ODD);
+    if (__builtin_expect(!vec_any(~fine), 1)) continue;
     for (size_t l = 0; l < step_lanes(p->job, p->first + g); l++) {
       float down = s->down[l], up = s->up[l];
-      again |= vec_judge(s->seen_num[l], s->seen_den[l], s->top[l], scaled, &down, &up,
+      again |= vec_judge(s->seen[l], 0, s->top[l], scaled, &down, &up,
                          &p->job->f->odd[p->q.b * p->job->step->dim + (p->first + g) * LANES + l]);
       s->down[l] = down;
       s->up[l] = up;
@@ -373,23 +378,22 @@ static int step_judge(step_strip *p, int scaled) {
 
 static void step_heads(step_strip *p) {
   const aft_step *step = p->job->step;
+  if (step->w_head == 0) return;
+  for (size_t g = 0; g < p->n; g++) p->head[g] = (p->first + g) * LANES / step->group;
+  if (!p->job->each) {
+    step_weigh_heads(p);
+    return;
+  }
   for (size_t i = 0; i < p->n * LANES; i++) {
     p->lane_head[i] = aft_min(p->first * LANES + i, step->dim - 1) / step->group;
   }
-  for (size_t g = 0; g < p->n; g++) p->head[g] = p->lane_head[g * LANES];
-  if (step->w_head == 0) return;
-  if (p->job->each) {
-    step_weigh_lanes(p);
-  } else {
-    step_weigh_heads(p);
-  }
+  step_weigh_lanes(p);
 }
 
-static void step_task(void *arg, size_t i, double *scratch) {
-  const step_simd *job = arg;
+/* Strip i % strips of sequence i / strips. */
+static void step_strip_run(const step_simd *job, size_t i, float *floats) {
   step_strip p = {.job = job, .q = aft_sequence_of(job->step, i / job->strips), .first = i % job->strips * STEP_GROUPS};
   size_t at = 0;
-  float *floats = aft_line(scratch);
   p.n = aft_min(STEP_GROUPS, job->groups - p.first);
   p.tile = job->each || p.q.length <= STEP_FEW ? 1 : ROWS;
   p.kept = p.q.length > STEP_CHUNK;
@@ -397,9 +401,6 @@ static void step_task(void *arg, size_t i, double *scratch) {
   p.sums = floats + aft_room(&at, p.n * STEP_CHUNK * TERM);
   p.lost = floats + aft_room(&at, p.n * STEP_CHUNK * TERM);
   p.weights = floats + at;
-  size_t channels = aft_min(p.n * LANES, job->step->dim - p.first * LANES);
-  aft_step_keep(job->step, &p.q, p.first * LANES, channels);
-  aft_step_pad(job->step, &p.q, p.first * LANES, channels);
   step_heads(&p);
   for (size_t g = 0; g < p.n; g++) p.state[g].down = p.state[g].up = vec_of(1);
   for (int scaled = 0; scaled < 2; scaled++) {
@@ -407,6 +408,19 @@ static void step_task(void *arg, size_t i, double *scratch) {
     if (!step_judge(&p, scaled)) break;
   }
   for (size_t g = 0; g < p.n && job->step->sums > 0; g++) step_store_left(&p, g);
+  aft_step_pad(job->step, &p.q, p.first * LANES, aft_min(p.n * LANES, job->step->dim - p.first * LANES));
+}
+
+/* Items i*share..: pieces of keys and values to copy, then strips. */
+static void step_task(void *arg, size_t i, double *scratch) {
+  const step_simd *job = arg;
+  for (size_t item = i * job->share; item < aft_min(job->items, (i + 1) * job->share); item++) {
+    if (item < job->copies) {
+      aft_step_copy(job->step, item);
+    } else {
+      step_strip_run(job, item - job->copies, aft_line(scratch));
+    }
+  }
 }
 
 /* Floats for the weights of a strip of n vectors. */
@@ -417,26 +431,46 @@ static size_t step_weights_room(const step_simd *job, size_t n) {
   return aft_mul(n * ROWS, window - 1 + ROWS);
 }
 
+/* Floats for a strip. A sequence that keeps its terms needs those of a chunk's windows; any other a block at a time. */
+static size_t step_room(step_simd *job, size_t longest) {
+  size_t n = aft_min(STEP_GROUPS, job->groups), at = 0;
+  if (job->step->w == 0) return 0;
+  job->cap = aft_min(job->tokens, STEP_BLOCK);
+  if (longest > STEP_CHUNK) job->cap = aft_min(job->tokens, aft_add(job->step->window, STEP_SLIDE + STEP_BLOCK));
+  (void)aft_room(&at, aft_mul(n, aft_mul(job->cap, TERM)));
+  (void)aft_room(&at, 2 * n * STEP_CHUNK * TERM);
+  (void)aft_room(&at, step_weights_room(job, n));
+  return at;
+}
+
+/* About how many nanoseconds the whole takes where a vector has 16 lanes, from its exponentials, products and copies. A call of
+ * a token is over before another thread has woken up: as many items share a task as make it worth one. */
+static size_t step_share(const step_simd *job, double exponentials, double products) {
+  const aft_step *step = job->step;
+  double copied = (double)step->batches * (double)step->slots * (double)(step->dim + step->heads) * sizeof(float);
+  double cost = (double)step->dim * (0.5 * exponentials + 0.1 * products) + 0.1 * copied, tasks = cost / STEP_WORTH;
+  if (tasks >= (double)job->items) return 1;
+  return tasks < 1 ? job->items : aft_div_up(job->items, (size_t)tasks);
+}
+
 static int simd_step(const aft_fast *f, const aft_step *step) {
   step_simd job = {.f = f, .step = step};
-  size_t at = 0, n;
+  double exponentials = 0, products = 0;
+  size_t longest = 0;
   job.groups = aft_div_up(step->dim, LANES);
   job.strips = aft_div_up(job.groups, STEP_GROUPS);
   job.each = step->w_head != 0 && step->heads > 1 && step->group % LANES != 0;
-  size_t longest = 0;
   for (size_t b = 0; b < step->batches; b++) {
     aft_sequence q = aft_sequence_of(step, b);
-    if (q.held + q.length > job.tokens) job.tokens = q.held + q.length;
+    size_t tokens = q.held + q.length;
+    if (tokens > job.tokens) job.tokens = tokens;
     if (q.length > longest) longest = q.length;
+    exponentials += (double)(tokens + q.length);
+    products += (double)q.length * (double)aft_min(tokens, step->window);
   }
-  /* A sequence that keeps its terms needs those of a chunk's windows; any other a block at a time. */
-  job.cap = aft_min(job.tokens, STEP_BLOCK);
-  if (longest > STEP_CHUNK) job.cap = aft_min(job.tokens, aft_add(step->window, STEP_SLIDE + STEP_BLOCK));
-  n = aft_min(STEP_GROUPS, job.groups);
-  if (step->w != 0) {
-    (void)aft_room(&at, aft_mul(n, aft_mul(job.cap, TERM)));
-    (void)aft_room(&at, 2 * n * STEP_CHUNK * TERM);
-    (void)aft_room(&at, step_weights_room(&job, n));
-  }
-  return aft_tasks(f->host, step_task, &job, step->batches * job.strips, aft_doubles(at));
+  job.copies = aft_step_copies(step);
+  job.items = job.copies + step->batches * job.strips;
+  job.share = step_share(&job, exponentials, products);
+  size_t room = step_room(&job, longest);
+  return aft_tasks(f->host, step_task, &job, aft_div_up(job.items, job.share), aft_doubles(room));
 }

@@ -10,9 +10,11 @@
 enum {
   STEP_CHUNK = 24,             /* rows at a time, a multiple of every ROWS */
   STEP_BLOCK = 16 * TILE_RUN,  /* tokens that are summed before the sum is added to a total */
+  STEP_SHORT = 4 * TILE_RUN,   /* the same where terms are used once: as many as stay in the cache */
   STEP_SLIDE = 4 * STEP_CHUNK, /* tokens between two moves of the terms */
   STEP_GROUPS = 256 / LANES,   /* vectors of channels in a strip */
   STEP_SHIFTS = STEP_GROUPS > STEP_CHUNK ? STEP_GROUPS : STEP_CHUNK,
+  STEP_WORTH = 50000,          /* nanoseconds that are worth a task */
   STEP_FEW = ROWS / 3          /* as many rows are summed one by one: a tile would be mostly empty */
 };
 
@@ -22,7 +24,7 @@ typedef double vec_double __attribute__((vector_size(8 * LANES)));
  * the largest of its keys: however large the keys in the window are, the state keeps its digits. */
 typedef struct {
   vec key;                 /* of the terms */
-  vec seen_num, seen_den;  /* the sums of all terms: NaN or infinite if one of them is */
+  vec seen;                /* the sum of all a V: NaN where K was NaN or +Inf, or V was NaN */
   vec top, down, up, tiny; /* tiny: den that is too small to trust */
   vec left_key, gone;      /* gone: the largest key itself */
   vec_double num, den;
@@ -35,6 +37,7 @@ typedef struct {
   size_t tokens; /* most of a sequence */
   size_t cap;    /* tokens whose terms there is room for */
   int each;      /* the channels of a vector have keys and biases of their own heads */
+  size_t copies, items, share; /* items of work: copies, then strips; how many of them a task does */
 } step_simd;
 
 typedef struct {
@@ -43,12 +46,14 @@ typedef struct {
   size_t first, n;     /* vectors first..first+n-1 */
   size_t base, filled; /* tokens whose terms are there */
   size_t tile;         /* rows that are summed together: ROWS or 1 */
+  int begun;           /* the sums of the chunk hold a block */
   int kept;            /* terms stay until the window has passed; else a block of them is all there is */
   float *terms;        /* (n, cap, TERM) */
   float *weights;      /* of the tiles of a chunk for a block of tokens; or of the heads, or lanes, for all */
   float *sums, *lost;  /* (n, rows of a chunk, TERM), what rounding took from them */
   float shift[STEP_SHIFTS], rest[STEP_SHIFTS]; /* of rows, or of heads */
-  size_t head[STEP_GROUPS], lane_head[STEP_GROUPS * LANES];
+  size_t head[STEP_GROUPS];                /* where W has rows of heads */
+  size_t lane_head[STEP_GROUPS * LANES]; /* where lanes have heads of their own */
   step_state state[STEP_GROUPS];
 } step_strip;
 
@@ -76,44 +81,113 @@ VEC vec step_read_heads(const step_strip *p, const aft_tensor *t, size_t row, si
   return x;
 }
 
-VEC vec step_key(const step_strip *p, size_t i, size_t g, int *fresh) {
-  aft_token at = aft_token_at(p->job->step, &p->q, i);
-  return step_read_heads(p, at.k, at.row, g, fresh);
+/* K of a token for vector g. */
+VEC vec step_key_at(const step_strip *p, const aft_token *at, size_t g, int *fresh) {
+  return step_read_heads(p, at->k, at->row, g, fresh);
 }
 
 /* V of a token, scaled, 0 where K removes it. */
+VEC vec step_value_at(const step_strip *p, const aft_token *at, size_t g, vec k) {
+  vec v = vec_read(at->v, at->row * p->job->step->dim + (p->first + g) * LANES, step_lanes(p->job, p->first + g));
+  return (vec)((vec_bits)v & ~(k == vec_of(-INFINITY))) * p->state[g].down;
+}
+
+VEC vec step_key(const step_strip *p, size_t i, size_t g, int *fresh) {
+  aft_token at = aft_token_at(p->job->step, &p->q, i);
+  return step_key_at(p, &at, g, fresh);
+}
+
 VEC vec step_value(const step_strip *p, size_t i, size_t g, vec k) {
   aft_token at = aft_token_at(p->job->step, &p->q, i);
-  vec v = vec_read(at.v, at.row * p->job->step->dim + (p->first + g) * LANES, step_lanes(p->job, p->first + g));
-  return (vec)((vec_bits)v & ~(k == vec_of(-INFINITY))) * p->state[g].down;
+  return step_value_at(p, &at, g, k);
 }
 
 /* ---- terms --------------------------------------------------------------------------------------------------------- */
 
-/* [a V | a] of token i for `count` vectors of the strip from g on. Vectors of one head have one a: `last` is that of the
- * vector before g. */
-VEC void step_terms(step_strip *p, size_t i, size_t g, vec *last, const int count) {
+/* Tokens i..i+n-1, which follow each other in memory from `at` on; at most up to `end`. */
+typedef struct {
+  aft_token at;
+  size_t i, n;
+} step_run;
+
+static step_run step_run_from(const step_strip *p, size_t i, size_t end) {
+  size_t stop = i < p->q.held ? aft_min(p->q.held, end) : end;
+  return (step_run){aft_token_at(p->job->step, &p->q, i), i, stop - i};
+}
+
+/* K and V of token r of a run: of whole vectors of float where `plain`, which needs no look at what they are. */
+VEC vec step_run_key(const step_strip *p, const step_run *run, size_t r, size_t g, int *fresh, const int plain) {
+  aft_token at = run->at;
+  at.row += r;
+  if (!plain) return step_key_at(p, &at, g, fresh);
+  return vec_load((const float *)at.k->data + at.row * p->job->step->dim + (p->first + g) * LANES);
+}
+
+VEC vec step_run_value(const step_strip *p, const step_run *run, size_t r, size_t g, vec k, const int plain) {
+  aft_token at = run->at;
+  at.row += r;
+  if (!plain) return step_value_at(p, &at, g, k);
+  vec v = vec_load((const float *)at.v->data + at.row * p->job->step->dim + (p->first + g) * LANES);
+  return (vec)((vec_bits)v & ~(k == vec_of(-INFINITY))) * p->state[g].down;
+}
+
+/* Whether vectors g..g+count-1 are plain. */
+static int step_plain(const step_strip *p, size_t g, size_t count) {
+  const aft_step *step = p->job->step;
+  return step->call->in[0].dtype == AFT_FLOAT && step->heads == step->dim && (p->first + g + count) * LANES <= step->dim;
+}
+
+/* [a V | a] of a run of tokens for `count` vectors of the strip from g on. Vectors of one head have one a. */
+VEC void step_terms(step_strip *p, const step_run *run, size_t g, const int count, const int plain) {
   const step_simd *job = p->job;
-  float *at = p->terms + (g * job->cap + i - p->base) * TERM;
-  vec k[BATCH], v[BATCH], a[BATCH];
-  int fresh[BATCH];
-  EACH(j, count) k[j] = step_key(p, i, g + (size_t)j, &fresh[j]);
-  EACH(j, count) v[j] = step_value(p, i, g + (size_t)j, k[j]);
-  EACH(j, count) p->state[g + (size_t)j].top = vec_max(vec_magnitude(v[j]), p->state[g + (size_t)j].top);
-  EACH(j, count) a[j] = k[j] - p->state[g + (size_t)j].key;
-  if (job->step->heads == job->step->dim || job->each) {
-    vec_exps(a, count);
-  } else {
-    for (int j = 0; j < count; j++) {
-      if (fresh[j]) *last = vec_exp(a[j]);
-      a[j] = *last;
+  size_t step = job->cap * TERM;
+  int shared = !plain && job->step->heads != job->step->dim && !job->each;
+  float *to = p->terms + g * step + (run->i - p->base) * TERM;
+  step_state *s = p->state + g;
+  vec seen[BATCH], top[BATCH], last = vec_of(0);
+  EACH(j, count) seen[j] = s[j].seen;
+  EACH(j, count) top[j] = s[j].top;
+  for (size_t r = 0; r < run->n; r++, to += TERM) {
+    vec k[BATCH], v[BATCH], a[BATCH];
+    int fresh[BATCH] = {0};
+    if (!plain && job->each) { /* step_largest has left it there */
+      EACH(j, count) k[j] = vec_aligned(to + (size_t)j * step + LANES);
+    } else {
+      EACH(j, count) k[j] = step_run_key(p, run, r, g + (size_t)j, &fresh[j], plain);
+    }
+    EACH(j, count) v[j] = step_run_value(p, run, r, g + (size_t)j, k[j], plain);
+    EACH(j, count) top[j] = vec_max(vec_magnitude(v[j]), top[j]);
+    EACH(j, count) a[j] = k[j] - s[j].key;
+    if (!shared) {
+      vec_exps(a, count);
+    } else {
+      for (int j = 0; j < count; j++) {
+        if (j == 0 || fresh[j]) last = vec_exp(a[j]);
+        a[j] = last;
+      }
+    }
+    EACH(j, count) v[j] *= a[j];
+    EACH(j, count) seen[j] += v[j];
+    EACH(j, count) vec_store_aligned(to + (size_t)j * step, v[j]);
+    EACH(j, count) vec_store_aligned(to + (size_t)j * step + LANES, a[j]);
+  }
+  EACH(j, count) s[j].seen = seen[j];
+  EACH(j, count) s[j].top = top[j];
+}
+
+/* The largest keys of a run, row after row; what the terms read later is asked for on the way. */
+VEC void step_largest(step_strip *p, const step_run *run, vec *largest, const int plain) {
+  const step_simd *job = p->job;
+  int fresh;
+  for (size_t r = 0; r < run->n; r++) {
+    size_t row = (run->at.row + r) * job->step->dim + p->first * LANES;
+    for (size_t l = 0; l < p->n * LANES; l += AFT_LINE / sizeof(float)) vec_fetch(run->at.v, row + l);
+    for (size_t g = 0; g < p->n; g++) {
+      vec k = step_run_key(p, run, r, g, &fresh, plain);
+      if (!plain && job->each) vec_store_aligned(p->terms + (g * job->cap + run->i + r - p->base) * TERM + LANES, k);
+      largest[g] = vec_max(k, largest[g]);
     }
   }
-  EACH(j, count) v[j] *= a[j];
-  EACH(j, count) p->state[g + (size_t)j].seen_num += v[j];
-  EACH(j, count) p->state[g + (size_t)j].seen_den += a[j];
-  EACH(j, count) vec_store_aligned(at + (size_t)j * job->cap * TERM, v[j]);
-  EACH(j, count) vec_store_aligned(at + (size_t)j * job->cap * TERM + LANES, a[j]);
 }
 
 VEC void step_scale(float *x, size_t n, vec scale) {
@@ -126,7 +200,7 @@ static __attribute__((noinline)) void step_raise(step_strip *p, size_t g, vec ke
   vec scale = vec_exp(s->key - key);
   s->key = key;
   step_scale(p->terms + g * p->job->cap * TERM, (p->filled - p->base) * TERM, scale);
-  if (p->kept) return;
+  if (p->kept || !p->begun) return;
   step_scale(p->sums + g * STEP_CHUNK * TERM, STEP_CHUNK * TERM, scale);
   step_scale(p->lost + g * STEP_CHUNK * TERM, STEP_CHUNK * TERM, scale);
 }
@@ -134,21 +208,28 @@ static __attribute__((noinline)) void step_raise(step_strip *p, size_t g, vec ke
 /* Makes the terms of the tokens up to `end`. */
 static void step_fill(step_strip *p, size_t end) {
   vec largest[STEP_GROUPS];
-  int fresh;
+  step_run run;
   for (size_t g = 0; g < p->n; g++) largest[g] = vec_of(-INFINITY);
-  for (size_t i = p->filled; i < end; i++) {
-    for (size_t g = 0; g < p->n; g++) largest[g] = vec_max(step_key(p, i, g, &fresh), largest[g]);
+  for (size_t i = p->filled; i < end; i += run.n) {
+    run = step_run_from(p, i, end);
+    if (step_plain(p, 0, p->n)) {
+      step_largest(p, &run, largest, 1);
+    } else {
+      step_largest(p, &run, largest, 0);
+    }
   }
   for (size_t g = 0; g < p->n; g++) {
     vec_bits raise = largest[g] > p->state[g].key + vec_of(AFT_RAISE);
     if (vec_any(raise)) step_raise(p, g, vec_pick(raise, largest[g], p->state[g].key));
   }
-  for (; p->filled < end; p->filled++) {
+  for (size_t i = p->filled; i < end; i += run.n) {
     size_t g = 0;
-    vec last = vec_of(0);
-    for (; g + BATCH <= p->n; g += BATCH) step_terms(p, p->filled, g, &last, BATCH);
-    for (; g < p->n; g++) step_terms(p, p->filled, g, &last, 1);
+    run = step_run_from(p, i, end);
+    for (; g + BATCH <= p->n && step_plain(p, g, BATCH); g += BATCH) step_terms(p, &run, g, BATCH, 1);
+    for (; g + BATCH <= p->n; g += BATCH) step_terms(p, &run, g, BATCH, 0);
+    for (; g < p->n; g++) step_terms(p, &run, g, 1, 0);
   }
+  p->filled = end;
 }
 
 /* Makes room for the terms of tokens up to `end`; those before `begin` are no longer needed. */
@@ -247,28 +328,41 @@ static void step_begin_left(step_strip *p, size_t g) {
   s->tiny += d * vec_of(AFT_DEN_TINY);
 }
 
-/* m, n and d after the chunk, over the largest key itself. */
-static void step_store_left(const step_strip *p, size_t g) {
+/* Writes a row of a head's sums: one number a head, from its first channel. */
+VEC void step_write_heads(const step_strip *p, void *out, size_t g, vec x) {
   const aft_step *step = p->job->step;
-  const step_state *s = &p->state[g];
   size_t column = (p->first + g) * LANES, lanes = step_lanes(p->job, p->first + g);
-  void *const *out = step->call->out + step->new_sums;
-  for (size_t l = 0; l < lanes; l++) {
-    size_t d = column + l;
-    double den = s->den[l], num = s->num[l] * s->up[l], m = s->gone[l];
-    if (den == 0) {
-      num = 0;
-      m = AFT_EMPTY_MAX;
-    } else if (s->gone[l] != s->left_key[l]) {
-      double f = exp((double)s->left_key[l] - m);
-      den *= f;
-      num *= f;
-    }
-    aft_store(out[1], AFT_FLOAT, p->q.b * step->dim + d, &num, 1);
-    if (d % step->group != 0) continue; /* the head's first channel writes what they share */
-    aft_store(out[0], AFT_FLOAT, p->q.b * step->heads + d / step->group, &m, 1);
-    aft_store(out[2], AFT_FLOAT, p->q.b * step->heads + d / step->group, &den, 1);
+  if (step->heads == step->dim) {
+    vec_write(out, AFT_FLOAT, p->q.b * step->dim + column, x, lanes);
+    return;
   }
+  for (size_t l = 0; l < lanes; l++) {
+    float y = x[l];
+    size_t at = p->q.b * step->heads + (column + l) / step->group;
+    if ((column + l) % step->group == 0) memcpy((char *)out + at * sizeof y, &y, sizeof y);
+  }
+}
+
+/* m, n and d after the chunk, over the largest key itself: the power of e that takes it there is double's, as there may be one
+ * such step a token. */
+static void step_store_left(step_strip *p, size_t g) {
+  const aft_step *step = p->job->step;
+  step_state *s = &p->state[g];
+  void *const *out = step->call->out + step->new_sums;
+  if (vec_any((s->gone != s->left_key) & (s->gone > vec_of(-INFINITY)))) {
+    for (size_t l = 0; l < LANES; l++) {
+      if (!(s->den[l] > 0) || s->gone[l] == s->left_key[l]) continue;
+      double f = exp((double)s->left_key[l] - s->gone[l]);
+      s->num[l] *= f;
+      s->den[l] *= f;
+    }
+  }
+  vec num = step_narrow(&s->num) * s->up, den = step_narrow(&s->den);
+  vec_bits none = den == vec_of(0);
+  num = vec_pick(none, vec_of(0), num);
+  vec_write(out[1], AFT_FLOAT, p->q.b * step->dim + (p->first + g) * LANES, num, step_lanes(p->job, p->first + g));
+  step_write_heads(p, out[0], g, vec_pick(none, vec_of(AFT_EMPTY_MAX), s->gone));
+  step_write_heads(p, out[2], g, den);
 }
 
 #endif
