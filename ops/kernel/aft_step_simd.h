@@ -175,41 +175,57 @@ static void step_half_biases(const step_strip *p, size_t g, size_t t, size_t fro
   const step_simd *job = p->job;
   step_biases b = step_row_biases(p, t, job->step->w_head != 0 ? p->head[g] : 0);
   size_t lo = step_first(&b);
-  for (size_t i = 0; i < n; i++) {
-    size_t back = b.own - (from + i);
-    for (size_t l = 0; l < (job->each ? LANES : 1); l++) {
-      size_t head = job->each ? p->lane_head[g * LANES + l] - p->head[g] : 0;
-      to[job->each ? i * LANES + l : i] =
-          from + i < lo ? 0 : 0.5f * vec_read_one(b.w, b.at + head * job->step->w_head - back)[0];
+  for (size_t i = 0; job->each && i < n; i++) {
+    for (size_t l = 0; l < LANES; l++) {
+      size_t at = b.at + (p->lane_head[g * LANES + l] - p->head[g]) * job->step->w_head - (b.own - (from + i));
+      to[i * LANES + l] = from + i < lo ? 0 : 0.5f * vec_read_one(b.w, at)[0];
     }
+  }
+  if (job->each) return;
+  size_t i = 0;
+  for (; i < n && from + i < lo; i++) to[i] = 0;
+  for (; i < n; i += LANES) {
+    vec_store(to + i, vec_of(0.5f) * vec_read(b.w, b.at - (b.own - (from + i)), aft_min(LANES, n - i)));
   }
 }
 
-/* Row t from the logits of tokens lo..own, and the sums of those before lo. */
-static __attribute__((noinline)) void step_exact(const step_strip *p, size_t g, size_t t, size_t lo, vec *num, vec *den) {
-  const step_state *state = &p->state[g];
-  size_t hi = p->q.held + t + 1;
-  exact_sums s = exact_empty();
+/* Adds tokens lo..hi-1, the last ones first, with their biases in row t. */
+static void step_exact_tokens(const step_strip *p, size_t g, size_t t, size_t lo, size_t hi, exact_sums *s) {
   int fresh;
-  s.num = step_narrow(&state->num);
-  s.den = step_narrow(&state->den);
-  s.top.hi = vec_pick(s.den > vec_of(0), vec_of(0.5f) * state->left_key, s.top.hi);
   while (hi > lo) {
     size_t n = aft_min(EXACT_CHUNK, hi - lo), from = hi - n;
-    vec k[EXACT_CHUNK], some_num = vec_of(0), some_den = vec_of(0);
-    _Alignas(64) float w[EXACT_CHUNK * LANES];
+    vec k[EXACT_CHUNK], num = vec_of(0), den = vec_of(0);
+    _Alignas(64) float w[EXACT_CHUNK * LANES + LANES];
     exact_bias bias = {w, p->job->each};
     for (size_t i = 0; i < n; i++) k[i] = vec_of(0.5f) * step_key(p, from + i, g, &fresh);
     step_half_biases(p, g, t, from, n, w);
-    if (exact_reaches(&s, k, bias, n)) {
+    if (exact_reaches(s, k, bias, n)) {
       for (size_t i = 0; i < n; i++) {
-        if (!exact_counts(&s, k[i], exact_half(bias, i))) continue;
-        exact_term(&s, k[i], exact_half(bias, i), step_value(p, from + i, g, k[i]), &some_num, &some_den);
+        if (!exact_counts(s, k[i], exact_half(bias, i))) continue;
+        exact_term(s, k[i], exact_half(bias, i), step_value(p, from + i, g, k[i]), &num, &den);
       }
-      vec_add(&s.num, &s.num_lost, some_num);
-      vec_add(&s.den, &s.den_lost, some_den);
+      vec_add(&s->num, &s->num_lost, num);
+      vec_add(&s->den, &s->den_lost, den);
     }
     hi = from;
+  }
+}
+
+/* Row t from the logits of tokens lo..own, and the sums of those before lo: the tokens that the chunk has brought first, then
+ * the others, unless none of them can count beside those: their keys are at most AFT_RAISE above `before`, their biases at
+ * most shift. */
+static __attribute__((noinline)) void step_exact(const step_strip *p, size_t g, size_t t, size_t lo, vec shift, vec *num,
+                                                 vec *den) {
+  const step_state *state = &p->state[g];
+  size_t hi = p->q.held + t + 1, fresh = p->kept && p->fresh > lo ? p->fresh : lo;
+  exact_sums s = exact_empty();
+  s.num = step_narrow(&state->num);
+  s.den = step_narrow(&state->den);
+  s.top.hi = vec_pick(s.den > vec_of(0), vec_of(0.5f) * state->left_key, s.top.hi);
+  step_exact_tokens(p, g, t, fresh, hi, &s);
+  if (fresh > lo) {
+    vec reach = vec_of(0.5f) * state->before + vec_of(0.5f) * (shift + vec_of(AFT_RAISE - EXACT_FAR));
+    if (vec_any(~(s.top.hi > reach))) step_exact_tokens(p, g, t, lo, fresh, &s);
   }
   *num = s.num;
   *den = vec_max(vec_of(0x1p-126f), s.den);
@@ -222,7 +238,7 @@ static __attribute__((noinline)) void step_repair(const step_strip *p, size_t g,
   vec_bits bad = ~(*den >= p->state[g].tiny), odd = bad & ~(shift == shift);
   if (vec_any(bad & ~odd)) {
     vec exact_num, exact_den;
-    step_exact(p, g, t, lo, &exact_num, &exact_den);
+    step_exact(p, g, t, lo, shift, &exact_num, &exact_den);
     *num = vec_pick(bad, exact_num, *num);
     *den = vec_pick(bad, exact_den, *den);
   }
@@ -411,14 +427,14 @@ static void step_strip_run(const step_simd *job, size_t i, float *floats) {
   aft_step_pad(job->step, &p.q, p.first * LANES, aft_min(p.n * LANES, job->step->dim - p.first * LANES));
 }
 
-/* Items i*share..: pieces of keys and values to copy, then strips. */
+/* Items i*share..: strips, then pieces of keys and values to copy. */
 static void step_task(void *arg, size_t i, double *scratch) {
   const step_simd *job = arg;
   for (size_t item = i * job->share; item < aft_min(job->items, (i + 1) * job->share); item++) {
-    if (item < job->copies) {
-      aft_step_copy(job->step, item);
+    if (item < job->items - job->copies) {
+      step_strip_run(job, item, aft_line(scratch));
     } else {
-      step_strip_run(job, item - job->copies, aft_line(scratch));
+      aft_step_copy(job->step, item - (job->items - job->copies));
     }
   }
 }
@@ -443,14 +459,13 @@ static size_t step_room(step_simd *job, size_t longest) {
   return at;
 }
 
-/* About how many nanoseconds the whole takes where a vector has 16 lanes, from its exponentials, products and copies. A call of
- * a token is over before another thread has woken up: as many items share a task as make it worth one. */
+/* How many items share a task. A call of a token is over before another thread has woken up: all of them, then. What it costs
+ * is a guess, in nanoseconds where a vector has 16 lanes, from its exponentials, products and copies. */
 static size_t step_share(const step_simd *job, double exponentials, double products) {
   const aft_step *step = job->step;
   double copied = (double)step->batches * (double)step->slots * (double)(step->dim + step->heads) * sizeof(float);
-  double cost = (double)step->dim * (0.5 * exponentials + 0.1 * products) + 0.1 * copied, tasks = cost / STEP_WORTH;
-  if (tasks >= (double)job->items) return 1;
-  return tasks < 1 ? job->items : aft_div_up(job->items, (size_t)tasks);
+  double cost = (double)step->dim * (0.5 * exponentials + 0.1 * products) + 0.1 * copied;
+  return cost < STEP_SMALL ? job->items : 1;
 }
 
 static int simd_step(const aft_fast *f, const aft_step *step) {

@@ -14,7 +14,7 @@ enum {
   STEP_SLIDE = 4 * STEP_CHUNK, /* tokens between two moves of the terms */
   STEP_GROUPS = 256 / LANES,   /* vectors of channels in a strip */
   STEP_SHIFTS = STEP_GROUPS > STEP_CHUNK ? STEP_GROUPS : STEP_CHUNK,
-  STEP_WORTH = 50000,          /* nanoseconds that are worth a task */
+  STEP_SMALL = 100000,         /* nanoseconds that no other thread is woken for */
   STEP_FEW = ROWS / 3          /* as many rows are summed one by one: a tile would be mostly empty */
 };
 
@@ -27,6 +27,7 @@ typedef struct {
   vec seen;                /* the sum of all a V: NaN where K was NaN or +Inf, or V was NaN */
   vec top, down, up, tiny; /* tiny: den that is too small to trust */
   vec left_key, gone;      /* gone: the largest key itself */
+  vec before;              /* no key of a token before `fresh` is more than AFT_RAISE above this */
   vec_double num, den;
 } step_state;
 
@@ -37,7 +38,7 @@ typedef struct {
   size_t tokens; /* most of a sequence */
   size_t cap;    /* tokens whose terms there is room for */
   int each;      /* the channels of a vector have keys and biases of their own heads */
-  size_t copies, items, share; /* items of work: copies, then strips; how many of them a task does */
+  size_t copies, items, share; /* items of work, copies the last of them; how many a task does */
 } step_simd;
 
 typedef struct {
@@ -45,6 +46,7 @@ typedef struct {
   aft_sequence q;
   size_t first, n;     /* vectors first..first+n-1 */
   size_t base, filled; /* tokens whose terms are there */
+  size_t fresh;        /* those that the last fill added begin here */
   size_t tile;         /* rows that are summed together: ROWS or 1 */
   int begun;           /* the sums of the chunk hold a block */
   int kept;            /* terms stay until the window has passed; else a block of them is all there is */
@@ -209,7 +211,11 @@ static __attribute__((noinline)) void step_raise(step_strip *p, size_t g, vec ke
 static void step_fill(step_strip *p, size_t end) {
   vec largest[STEP_GROUPS];
   step_run run;
-  for (size_t g = 0; g < p->n; g++) largest[g] = vec_of(-INFINITY);
+  p->fresh = p->filled;
+  for (size_t g = 0; g < p->n; g++) {
+    largest[g] = vec_of(-INFINITY);
+    p->state[g].before = p->state[g].key;
+  }
   for (size_t i = p->filled; i < end; i += run.n) {
     run = step_run_from(p, i, end);
     if (step_plain(p, 0, p->n)) {
