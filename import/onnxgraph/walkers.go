@@ -63,8 +63,8 @@ func (t *traversal) mergeable(last, axis, d int, operands [][]int) bool {
 }
 
 // run calls f for every row: the place of its first element in the visiting order, the operands' places, and how many
-// elements there are; step is how far each operand moves an element. Rows are shared among the cores when split is set:
-// then f must touch nothing that another row touches.
+// elements there are; step is how far each operand moves an element. Rows, or parts of the only one, are shared among the cores when split
+// is set: then f must touch nothing for an element that it touches for another.
 func (t *traversal) run(split bool, f func(first, n int, at, step []int)) {
 	last := len(t.dims) - 1
 	rows, n, step := 1, t.dims[last], make([]int, len(t.strides))
@@ -77,16 +77,16 @@ func (t *traversal) run(split bool, f func(first, n int, at, step []int)) {
 	for i := range step {
 		step[i] = t.strides[i][last]
 	}
-	visit := func(lo, hi int) {
+	visit := func(lo, hi, from, to int) {
 		index, at := tensor.Unravel(lo, t.dims[:last]), make([]int, len(t.strides))
 		for row := lo; row < hi; row++ {
 			for i, s := range t.strides {
-				at[i] = 0
+				at[i] = from * step[i]
 				for axis, k := range index {
 					at[i] += k * s[axis]
 				}
 			}
-			f(row*n, n, at, step)
+			f(row*n+from, to-from, at, step)
 			for axis := last - 1; axis >= 0; axis-- {
 				if index[axis]++; index[axis] < t.dims[axis] {
 					break
@@ -95,11 +95,14 @@ func (t *traversal) run(split bool, f func(first, n int, at, step []int)) {
 			}
 		}
 	}
-	if split {
-		parallel(rows, n, visit)
-		return
+	switch {
+	case !split:
+		visit(0, rows, 0, n)
+	case rows == 1: // all operands were walked through alike: the one row is shared
+		parallel(n, 1, func(from, to int) { visit(0, 1, from, to) })
+	default:
+		parallel(rows, n, func(lo, hi int) { visit(lo, hi, 0, n) })
 	}
-	visit(0, rows)
 }
 
 // broadcastShape is the shape that numpy's rule gives several operands: right-aligned, 1 stretches.
