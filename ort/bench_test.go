@@ -49,3 +49,27 @@ func BenchmarkSimple(b *testing.B) {
 		}
 	}
 }
+
+// What a token costs beside its operators: a state in one part, and in as many as twelve layers of AFT-local have.
+func BenchmarkDecoder(b *testing.B) {
+	rt := open(b)
+	cancellable, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for _, pieces := range []int{1, 60} {
+		d, err := ort.NewDecoder(load(b, rt, counts(tensor.Float32, pieces), ort.SessionOptions{Threads: 1}), ort.DecoderOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for name, ctx := range map[string]context.Context{"": context.Background(), "/cancellable": cancellable} {
+			b.Run(fmt.Sprintf("%d%s", pieces, name), func(b *testing.B) {
+				b.ReportAllocs()
+				tokens := [][]int64{{1}}
+				for b.Loop() {
+					if _, err := d.Step(ctx, tokens); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}

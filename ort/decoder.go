@@ -2,12 +2,11 @@ package ort
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"sync"
-
-	"github.com/aftonnx/aftonnx/internal/tensor"
 )
 
 // DecoderOptions say how many sequences a Decoder has and how it runs them. The zero value is one sequence.
@@ -28,44 +27,21 @@ type Decoder struct {
 	mu        sync.Mutex
 	session   *Session // nil after Close
 	options   DecoderOptions
-	vocab     int
 	positions int // where they end; 0: they do not
 	capacity  int
 	pieces    []*piece
+	form      string // of a state: names, types and sizes of its parts
 	position  []int64
-	logits    *Tensor // of the last run
-	inputs    map[string]*Tensor
-	outputs   map[string]*Tensor
-}
 
-// piece is a part of the states: of all sequences, one after the other.
-type piece struct {
-	name      string // behind past_ and present_
-	past      *Tensor
-	present   *Tensor
-	caches    bool // its second dimension is the capacity
-	sequences int
+	ids, at, logits *Tensor // of the last run
+	vocab           int
+	next            request // they and the pieces, in the model's order
 }
-
-// row is the bytes of sequence i.
-func (p *piece) row(t *Tensor, i int) []byte {
-	n := len(t.Data) / p.sequences
-	return t.Data[i*n : (i+1)*n]
-}
-
-const (
-	tokenInput    = "input_ids"
-	positionInput = "position"
-	logitsOutput  = "logits"
-	pastPrefix    = "past_"
-	presentPrefix = "present_"
-	positionsKey  = "io.aftonnx.positions"
-)
 
 // NewDecoder makes a decoder over a session, whose sequences are all at their start. The session stays the caller's: it must
 // be open as long as the decoder is used, and Close does not close it.
 //
-// Errors: the model is none that is stateful, and in what; sizes below 0.
+// Errors: the model is none that is stateful, and in what; it is made for another number of sequences; sizes below 0; ErrClosed.
 func NewDecoder(s *Session, o DecoderOptions) (*Decoder, error) {
 	for _, v := range []struct {
 		name  string
@@ -79,67 +55,18 @@ func NewDecoder(s *Session, o DecoderOptions) (*Decoder, error) {
 			*v.value = v.usual
 		}
 	}
-	d := &Decoder{session: s, options: o, position: make([]int64, o.Sequences), inputs: map[string]*Tensor{}, outputs: map[string]*Tensor{}}
+	d := &Decoder{session: s, options: o}
 	if err := d.examine(); err != nil {
 		return nil, fmt.Errorf("decoder: %w", err)
 	}
-	d.capacity = o.Capacity
+	capacity := o.Capacity
 	if d.positions > 0 {
-		d.capacity = min(d.capacity, d.positions)
+		capacity = min(capacity, d.positions)
 	}
-	return d, d.allocate()
-}
-
-// allocate makes the buffers of the present capacity.
-func (d *Decoder) allocate() error {
-	for _, p := range d.pieces {
-		for _, t := range []**Tensor{&p.past, &p.present} {
-			shape := append([]int{}, (*t).Shape...)
-			if p.caches {
-				shape[1] = d.capacity
-			}
-			fresh, err := tensor.New((*t).DType, shape)
-			if err != nil {
-				return fmt.Errorf("decoder: state %q: %w", p.name, err)
-			}
-			*t = fresh
-		}
+	if err := d.allocate(capacity); err != nil {
+		return nil, fmt.Errorf("decoder: %w", err)
 	}
-	return nil
-}
-
-// grow makes room in the caches for so many tokens, and keeps what they hold.
-func (d *Decoder) grow(tokens int) error {
-	if tokens <= d.capacity || !d.cached() {
-		return nil
-	}
-	old, before := d.capacity, make([]*Tensor, len(d.pieces))
-	d.capacity = max(tokens, 2*d.capacity)
-	if d.positions > 0 {
-		d.capacity = min(d.capacity, max(d.positions, tokens))
-	}
-	for i, p := range d.pieces {
-		before[i] = p.past
-	}
-	if err := d.allocate(); err != nil {
-		d.capacity = old
-		return errors.Join(err, d.allocate())
-	}
-	for i, p := range d.pieces {
-		for b := range d.position {
-			copy(p.row(p.past, b), p.row(before[i], b))
-		}
-	}
-	return nil
-}
-
-func (d *Decoder) cached() bool {
-	for _, p := range d.pieces {
-		if p.caches {
-			return true
-		}
-	}
-	return false
+	return d, nil
 }
 
 // Sequences is how many there are.
@@ -162,7 +89,7 @@ func (d *Decoder) StateBytes() int {
 	return n
 }
 
-// Position is how many tokens a sequence has had.
+// Position is how many tokens a sequence has had. Like an index, a sequence that there is none of panics.
 func (d *Decoder) Position(sequence int) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -171,7 +98,7 @@ func (d *Decoder) Position(sequence int) int {
 
 // Step gives every sequence its next tokens, which may be none, in one run: tokens[i] are those of sequence i. It returns the
 // logits (sequences, longest, vocabulary), longest the largest number of tokens given: row t is of the token that follows
-// tokens[i][t], rows behind a sequence's own tokens mean nothing. They are good until the next run.
+// tokens[i][t], rows behind a sequence's own tokens mean nothing. The next run writes over them.
 //
 // Errors: a sequence too many or too few, a token below 0, *PositionError; those of Session.Run. The sequences are then where
 // they were.
@@ -181,11 +108,16 @@ func (d *Decoder) Step(ctx context.Context, tokens [][]int64) (*Tensor, error) {
 	if err := d.check(tokens); err != nil {
 		return nil, err
 	}
-	return d.step(ctx, tokens)
+	if err := d.step(ctx, tokens, 0, longestOf(tokens)); err != nil {
+		return nil, err
+	}
+	// A tensor of the caller's own: what is done to it cannot lead the next run out of the buffer.
+	n := len(d.logits.Data)
+	return &Tensor{DType: d.logits.DType, Shape: append([]int(nil), d.logits.Shape...), Data: d.logits.Data[:n:n]}, nil
 }
 
-// Feed gives every sequence its next tokens, however many, and returns for each the logits after its last token, nil where it
-// was given none: new memory. What is longer than DecoderOptions.Chunk is run in several chunks.
+// Feed gives every sequence its next tokens, however many, and returns for each the logits after its last token as float32, nil
+// where it was given none: new memory. What is longer than DecoderOptions.Chunk is run in several chunks.
 //
 // Errors: those of Step. The sequences are then where they were before all chunks.
 func (d *Decoder) Feed(ctx context.Context, tokens [][]int64) ([][]float32, error) {
@@ -195,10 +127,7 @@ func (d *Decoder) Feed(ctx context.Context, tokens [][]int64) ([][]float32, erro
 		return nil, err
 	}
 	last := make([][]float32, len(tokens))
-	longest := 0
-	for _, row := range tokens {
-		longest = max(longest, len(row))
-	}
+	longest := longestOf(tokens)
 	var saved []*State
 	if longest > d.options.Chunk {
 		for i := range tokens {
@@ -206,32 +135,43 @@ func (d *Decoder) Feed(ctx context.Context, tokens [][]int64) ([][]float32, erro
 		}
 	}
 	for from := 0; from < longest; from += d.options.Chunk {
-		chunk := make([][]int64, len(tokens))
-		for i, row := range tokens {
-			chunk[i] = row[min(from, len(row)):min(from+d.options.Chunk, len(row))]
-		}
-		logits, err := d.step(ctx, chunk)
-		if err != nil {
+		to := min(longest, from+d.options.Chunk)
+		if err := d.step(ctx, tokens, from, to); err != nil {
 			for i, s := range saved {
 				d.restore(i, s)
 			}
 			return nil, err
 		}
-		for i, row := range chunk {
-			if len(row) > 0 && from+len(row) == len(tokens[i]) {
-				last[i] = floats(logits, i*logits.Shape[1]+len(row)-1)
+		for i, row := range tokens {
+			if from < len(row) && len(row) <= to {
+				last[i] = float32s(d.logits, i*d.logits.Shape[1]+len(row)-1-from)
 			}
 		}
 	}
 	return last, nil
 }
 
-// floats is a row of logits as float32.
-func floats(t *Tensor, row int) []float32 {
-	width := t.Shape[2]
-	values := make([]float32, width)
+func longestOf(tokens [][]int64) int {
+	longest := 0
+	for _, row := range tokens {
+		longest = max(longest, len(row))
+	}
+	return longest
+}
+
+// float32s is a row of logits.
+func float32s(t *Tensor, row int) []float32 {
+	values := make([]float32, t.Shape[2])
+	first := row * len(values)
+	if t.DType == Float32 {
+		data := t.Data[4*first:]
+		for i := range values {
+			values[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+		}
+		return values
+	}
 	for i := range values {
-		values[i] = float32(t.At(row*width + i))
+		values[i] = float32(t.At(first + i))
 	}
 	return values
 }
@@ -252,8 +192,12 @@ func (d *Decoder) check(tokens [][]int64) error {
 				return fmt.Errorf("tokens: sequence %d, token %d: is %d, want 0 or more", i, at, token)
 			}
 		}
-		if d.positions > 0 && d.position[i]+int64(len(row)) > int64(d.positions) {
+		end := d.position[i] + int64(len(row))
+		if d.positions > 0 && end > int64(d.positions) {
 			return &PositionError{Sequence: i, Position: int(d.position[i]), Tokens: len(row), Positions: d.positions}
+		}
+		if end > math.MaxInt32 {
+			return fmt.Errorf("tokens: sequence %d: %d tokens at position %d, want at most %d in all", i, len(row), d.position[i], math.MaxInt32)
 		}
 	}
 	if !some {
@@ -262,70 +206,64 @@ func (d *Decoder) check(tokens [][]int64) error {
 	return nil
 }
 
-// step is one run.
-func (d *Decoder) step(ctx context.Context, tokens [][]int64) (*Tensor, error) {
-	longest, furthest := 0, int64(0)
+// step is one run, of every sequence's tokens from..to-1 as far as it has them.
+func (d *Decoder) step(ctx context.Context, tokens [][]int64, from, to int) error {
+	end := int64(0)
 	for i, row := range tokens {
-		longest = max(longest, len(row))
-		furthest = max(furthest, d.position[i]+int64(len(row)))
+		end = max(end, d.position[i]+int64(share(row, from, to)))
 	}
-	if furthest > math.MaxInt32 {
-		return nil, fmt.Errorf("tokens: the %d-th of a sequence, want at most %d", furthest, math.MaxInt32)
+	if err := d.grow(int(end)); err != nil {
+		return err
 	}
-	if err := d.grow(int(furthest)); err != nil {
-		return nil, err
+	if err := d.bind(tokens, from, to); err != nil {
+		return err
 	}
-	if err := d.bind(tokens, longest); err != nil {
-		return nil, err
-	}
-	if err := d.session.RunInto(ctx, d.inputs, d.outputs); err != nil {
-		return nil, err
+	if _, err := d.session.runOrdered(ctx, d.next); err != nil {
+		return err
 	}
 	for i, row := range tokens {
-		d.position[i] += int64(len(row))
+		d.position[i] += int64(share(row, from, to))
 	}
 	for _, p := range d.pieces {
 		p.past, p.present = p.present, p.past
 	}
-	return d.logits, nil
+	return nil
 }
 
+// share is how many of a sequence's tokens are among from..to-1.
+func share(row []int64, from, to int) int { return max(0, min(len(row), to)-from) }
+
 // bind puts tokens, positions, states and logits in place.
-func (d *Decoder) bind(tokens [][]int64, longest int) error {
-	shape := []int{len(tokens), longest}
-	ids := d.inputs[tokenInput]
-	if ids == nil || !tensor.SameShape(ids.Shape, shape) {
-		var err1, err2 error
-		ids, err1 = tensor.New(Int64, shape)
-		d.logits, err2 = tensor.New(d.logits.DType, []int{len(tokens), longest, d.vocab})
-		if err := errors.Join(err1, err2); err != nil {
-			return err
-		}
-		d.inputs[tokenInput], d.outputs[logitsOutput] = ids, d.logits
+func (d *Decoder) bind(tokens [][]int64, from, to int) error {
+	longest := to - from
+	if err := errors.Join(resize(d.ids, len(tokens), longest), resize(d.logits, len(tokens), longest, d.vocab)); err != nil {
+		return err
 	}
 	for i, row := range tokens {
 		for t := range longest {
 			token := int64(-1)
-			if t < len(row) {
-				token = row[t]
+			if from+t < len(row) {
+				token = row[from+t]
 			}
-			putInt64(ids.Data, i*longest+t, token)
+			putInt64(d.ids.Data, i*longest+t, token)
 		}
 	}
 	for i, p := range d.position {
-		putInt64(d.inputs[positionInput].Data, i, p)
+		putInt64(d.at.Data, i, p)
 	}
 	for _, p := range d.pieces {
-		d.inputs[pastPrefix+p.name], d.outputs[presentPrefix+p.name] = p.past, p.present
+		d.next.inputs[p.input], d.next.outputs[p.output] = p.past, p.present
 	}
 	return nil
 }
 
-// Close ends the decoder when the run in flight is done; later runs return ErrClosed. The session stays open. A second Close
-// does nothing.
+func putInt64(data []byte, i int, v int64) { binary.LittleEndian.PutUint64(data[8*i:], uint64(v)) }
+
+// Close ends the decoder, and gives its states up, when the run in flight is done; later runs return ErrClosed. The session stays
+// open. A second Close does nothing.
 func (d *Decoder) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.session, d.pieces, d.logits, d.inputs, d.outputs = nil, nil, nil, nil, nil
+	d.session, d.pieces, d.ids, d.at, d.logits, d.next = nil, nil, nil, nil, nil, request{}
 	return nil
 }

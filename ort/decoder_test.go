@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -295,6 +294,9 @@ func TestDecoder_errors(t *testing.T) {
 	if _, err := d.Save(0); !errors.Is(err, ort.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
+	if n := d.StateBytes(); n != 0 {
+		t.Errorf("after Close: a state of %d bytes", n)
+	}
 	if _, err := ort.NewDecoder(models[i].session, ort.DecoderOptions{Chunk: -1}); err == nil || !strings.Contains(err.Error(), "chunk: is -1") {
 		t.Errorf("error is %v", err)
 	}
@@ -315,46 +317,12 @@ func TestNewDecoder_refuses(t *testing.T) {
 		{"no position", "takes no position", []port{ids}, []port{{"y", tensor.Int64, ids.dims}}, "input_ids", "y"},
 		{"no logits", "gives no logits", []port{ids, position}, []port{{"y", tensor.Int64, ids.dims}}, "input_ids", "y"},
 		{"another input", "beside its state", []port{ids, position, x}, []port{{"logits", tensor.Float32, []any{"batch", "sequence", 2}}}, "x", "logits"},
-		{"no present", "gives no present_s like it", []port{ids, position, {"past_s", tensor.Float32, []any{"batch", "sequence", 2}}},
+		{"no present", "gives no present_s:", []port{ids, position, {"past_s", tensor.Float32, []any{"batch", "sequence", 2}}},
 			[]port{{"logits", tensor.Float32, []any{"batch", "sequence", 2}}}, "past_s", "logits"},
 	} {
 		s := load(t, rt, model(c.in, c.out, node("Identity", []string{c.from}, c.makes)), ort.SessionOptions{})
 		if _, err := ort.NewDecoder(s, ort.DecoderOptions{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error is %v, want one that says %q", c.name, err, c.want)
-		}
-	}
-}
-
-// TestDecoder_flat: a token costs a few small allocations, however many there were before it, and memory stays as it is.
-func TestDecoder_flat(t *testing.T) {
-	rt := open(t)
-	for _, m := range decodable(t, rt, export.Options{}) {
-		if m.name != "language, any length" {
-			continue
-		}
-		d := m.decoder(t, ort.DecoderOptions{Sequences: 2})
-		tokens := [][]int64{{1}, {2}}
-		step := func() {
-			if _, err := d.Step(t.Context(), tokens); err != nil {
-				t.Fatal(err)
-			}
-		}
-		step()
-		if n := testing.AllocsPerRun(100, step); n > 60 {
-			t.Errorf("%v allocations a token", n)
-		}
-		heap := func() uint64 {
-			runtime.GC()
-			var s runtime.MemStats
-			runtime.ReadMemStats(&s)
-			return s.HeapAlloc
-		}
-		before, state := heap(), d.StateBytes()
-		for range 3000 {
-			step()
-		}
-		if after := heap(); after > before+1<<20 || d.StateBytes() != state {
-			t.Errorf("the heap grew from %d to %d bytes, a state from %d to %d", before, after, state, d.StateBytes())
 		}
 	}
 }

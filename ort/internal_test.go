@@ -16,7 +16,7 @@ import (
 )
 
 // A library that sets flush-to-zero would change Go's own arithmetic on this thread. testdata/simple.onnx is made by
-// TestExampleModel.
+// TestExampleModels.
 func TestFloatingPointModeIsLeftAlone(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -147,25 +147,13 @@ func checkOverlap(inputs, outputs map[string]*Tensor) error {
 }
 
 func (s *Session) run(ctx context.Context, inputs map[string]*Tensor, given []*Tensor) (map[string]*Tensor, error) {
-	defer runtime.KeepAlive(s) // or a collection during the last run would close the session
 	ordered, err := arrange(s.inputs, inputs)
 	if err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("run: %w", context.Cause(ctx))
-	}
-	s.held.mu.RLock()
-	defer s.held.mu.RUnlock()
-	if s.held.native == nil {
-		return nil, fmt.Errorf("session: %w", ErrClosed)
-	}
-	results, err := s.held.native.run(ctx, request{inputs: ordered, outputs: given})
-	if err != nil && ctx.Err() != nil {
-		return nil, fmt.Errorf("run: %w", context.Cause(ctx))
-	}
+	results, err := s.runOrdered(ctx, request{inputs: ordered, outputs: given})
 	if err != nil {
-		return nil, fmt.Errorf("run: %w", err)
+		return nil, err
 	}
 	named := make(map[string]*Tensor, len(results))
 	for i, t := range results {
@@ -174,6 +162,28 @@ func (s *Session) run(ctx context.Context, inputs map[string]*Tensor, given []*T
 		}
 	}
 	return named, nil
+}
+
+// runOrdered runs what fits: its tensors are in the model's order, hold what their shapes say, are aligned, and share no memory
+// with an output.
+func (s *Session) runOrdered(ctx context.Context, r request) ([]*Tensor, error) {
+	defer runtime.KeepAlive(s) // or a collection during the last run would close the session
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("run: %w", context.Cause(ctx))
+	}
+	s.held.mu.RLock()
+	defer s.held.mu.RUnlock()
+	if s.held.native == nil {
+		return nil, fmt.Errorf("session: %w", ErrClosed)
+	}
+	results, err := s.held.native.run(ctx, r)
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("run: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run: %w", err)
+	}
+	return results, nil
 }
 
 // Close frees the model when the runs in flight are done; later runs return ErrClosed. A second Close does nothing. The
