@@ -23,7 +23,7 @@ func unaryOperators() []operator {
 		{name: "Sigmoid", in: one, run: unary(sigmoid, nil)},
 		{name: "Tanh", in: one, run: unary(math.Tanh, nil)},
 		{name: "Softplus", in: one, run: unary(softplus, nil)},
-		{name: "Erf", in: one, since: 9, run: unary(math.Erf, nil)},
+		{name: "Erf", in: one, since: 9, run: unary(erf(), nil)},
 		{name: "Sin", in: one, run: unary(math.Sin, nil)},
 		{name: "Cos", in: one, run: unary(math.Cos, nil)},
 		{name: "Floor", in: one, run: unary(math.Floor, nil)},
@@ -104,7 +104,8 @@ func runLeakyRelu(c *call) ([]*value, error) {
 func runGelu(c *call) ([]*value, error) {
 	switch how := c.string("approximate", "none"); how {
 	case "none":
-		return c.mapFloats(c.in[0], func(x float64) float64 { return x / 2 * (1 + math.Erf(x/math.Sqrt2)) })
+		erf := erf()
+		return c.mapFloats(c.in[0], func(x float64) float64 { return x / 2 * (1 + erf(x/math.Sqrt2)) })
 	case "tanh":
 		return c.mapFloats(c.in[0], func(x float64) float64 {
 			return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))

@@ -5,8 +5,10 @@ import "math"
 // The tile that the vectors compute at once, and how many terms are summed over before the next rows are: as many as keep the
 // tile's columns of y in the nearest cache.
 const (
-	tileRows, tileColumns = 4, 8
-	blockTerms            = 256
+	tileRows    = 4
+	tileColumns = 8 // 16 where the vectors are wide
+	mostColumns = 16
+	blockTerms  = 256
 )
 
 // Multiply adds to out (m,n) the product of x (m,k) and y (k,n), all of them row-major without gaps.
@@ -21,20 +23,29 @@ func Multiply(out, x, y []float64, m, k, n int) {
 		}
 		return
 	}
-	var panel [blockTerms * tileColumns]float64
+	var panel [blockTerms * mostColumns]float64
 	whole := n - n%tileColumns
 	for from := 0; from < k; from += blockTerms {
 		terms := min(blockTerms, k-from)
-		for column := 0; column < whole; column += tileColumns {
+		columns, tile := tileColumns, weighTile
+		if wide() {
+			columns, tile = mostColumns, weighWide
+		}
+		for column := 0; column < whole; column += columns {
+			if whole-column < columns {
+				columns, tile = tileColumns, weighTile
+			}
 			for i := range terms {
-				copy(panel[i*tileColumns:(i+1)*tileColumns], y[(from+i)*n+column:])
+				copy(panel[i*columns:(i+1)*columns], y[(from+i)*n+column:])
 			}
 			row := 0
 			for ; row+tileRows <= m; row += tileRows {
-				weighTile(&out[row*n+column], n, &x[row*k+from], k, &panel[0], terms)
+				tile(&out[row*n+column], n, &x[row*k+from], k, &panel[0], terms)
 			}
 			for ; row < m; row++ {
-				weigh8(&out[row*n+column], &x[row*k+from], terms, &panel[0], tileColumns)
+				for part := 0; part < columns; part += tileColumns {
+					weigh8(&out[row*n+column+part], &x[row*k+from], terms, &panel[part], columns)
+				}
 			}
 		}
 		for r := range m {

@@ -11,6 +11,14 @@ func vectors() bool { return cpu.X86.HasAVX2 && cpu.X86.HasFMA }
 //go:noescape
 func weighTile(out *float64, n int, x *float64, k int, y *float64, terms int)
 
+// wide reports whether the machine has the instructions of weighWide.
+func wide() bool { return cpu.X86.HasAVX512F }
+
+// weighWide is weighTile for 16 columns, and rows of 16 elements of y.
+//
+//go:noescape
+func weighWide(out *float64, n int, x *float64, k int, y *float64, terms int)
+
 // weigh32 adds to 32 elements of out the rows of y, stride apart, each times its weight.
 //
 //go:noescape

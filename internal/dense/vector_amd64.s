@@ -59,6 +59,65 @@ tile:
 	VZEROUPPER
 	RET
 
+// func weighWide(out *float64, n int, x *float64, k int, y *float64, terms int)
+//
+// Z0..Z7 hold the tile, two a row; DI, R13, R14, R15 point at the rows of out, SI, R10, R11, R12 at those of x.
+TEXT ·weighWide(SB), NOSPLIT, $0-48
+	MOVQ out+0(FP), DI
+	MOVQ n+8(FP), AX
+	MOVQ x+16(FP), SI
+	MOVQ k+24(FP), BX
+	MOVQ y+32(FP), DX
+	MOVQ terms+40(FP), CX
+	SHLQ $3, AX
+	SHLQ $3, BX
+	LEAQ (DI)(AX*1), R13
+	LEAQ (DI)(AX*2), R8
+	LEAQ (R13)(AX*2), R9
+	LEAQ (SI)(BX*1), R10
+	LEAQ (SI)(BX*2), R11
+	LEAQ (R10)(BX*2), R12
+	VMOVUPD (DI), Z0
+	VMOVUPD 64(DI), Z1
+	VMOVUPD (R13), Z2
+	VMOVUPD 64(R13), Z3
+	VMOVUPD (R8), Z4
+	VMOVUPD 64(R8), Z5
+	VMOVUPD (R9), Z6
+	VMOVUPD 64(R9), Z7
+	XORQ AX, AX
+
+wide16:
+	VMOVUPD (DX), Z8
+	VMOVUPD 64(DX), Z9
+	VBROADCASTSD (SI)(AX*8), Z10
+	VBROADCASTSD (R10)(AX*8), Z11
+	VBROADCASTSD (R11)(AX*8), Z12
+	VBROADCASTSD (R12)(AX*8), Z13
+	VFMADD231PD Z8, Z10, Z0
+	VFMADD231PD Z9, Z10, Z1
+	VFMADD231PD Z8, Z11, Z2
+	VFMADD231PD Z9, Z11, Z3
+	VFMADD231PD Z8, Z12, Z4
+	VFMADD231PD Z9, Z12, Z5
+	VFMADD231PD Z8, Z13, Z6
+	VFMADD231PD Z9, Z13, Z7
+	ADDQ $128, DX
+	INCQ AX
+	CMPQ AX, CX
+	JLT  wide16
+
+	VMOVUPD Z0, (DI)
+	VMOVUPD Z1, 64(DI)
+	VMOVUPD Z2, (R13)
+	VMOVUPD Z3, 64(R13)
+	VMOVUPD Z4, (R8)
+	VMOVUPD Z5, 64(R8)
+	VMOVUPD Z6, (R9)
+	VMOVUPD Z7, 64(R9)
+	VZEROUPPER
+	RET
+
 // func weigh32(out *float64, x *float64, terms int, y *float64, stride int)
 TEXT ·weigh32(SB), NOSPLIT, $0-40
 	MOVQ out+0(FP), DI
