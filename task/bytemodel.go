@@ -58,7 +58,8 @@ func NewByteModel(p Ports) (*ByteModel, error) {
 
 // withoutState leaves out the inputs that a stateful model has beside its tokens.
 func withoutState(ports []Port) []Port {
-	stateful := slices.ContainsFunc(ports, isState)
+	_, positions := find(ports, wiring.PositionInput)
+	stateful := positions && slices.ContainsFunc(ports, isState)
 	return slices.DeleteFunc(slices.Clone(ports), func(p Port) bool { return stateful && (isState(p) || p.Name == wiring.PositionInput) })
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/aftonnx/aftonnx/export"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops/wiring"
@@ -17,21 +18,28 @@ import (
 // chunkLengths are how a stateful model's sequences are cut; 0 stands for not at all.
 func chunkLengths() []int { return []int{0, 1, 2, 7} }
 
-// Stateful reports whether a model of ours takes its sequence in chunks.
+// Stateful reports whether a model of ours takes its sequence in chunks. Others call inputs "past_" too, and mean something else.
 func Stateful(p *onnxpb.ModelProto) bool {
+	takes := map[string]bool{}
+	state := false
 	for _, in := range p.GetGraph().GetInput() {
-		if _, ok := wiring.IsState(in.GetName()); ok {
-			return true
-		}
+		takes[in.GetName()] = true
+		_, part := wiring.IsState(in.GetName())
+		state = state || part
 	}
-	return false
+	return state && takes[wiring.TokenInput] && takes[wiring.PositionInput] && p.GetProducerName() == export.Producer
 }
 
 // chunked are the cases of a stateful model: each by every length that cuts it otherwise than one before.
 func chunked(cases []*modelCase) []*modelCase {
 	var all []*modelCase
 	for _, c := range cases {
-		steps := c.inputs[wiring.TokenInput].Shape[1]
+		tokens := c.inputs[wiring.TokenInput]
+		if len(tokens.Shape) != 2 {
+			all = append(all, c) // the engines say what is wrong
+			continue
+		}
+		steps := tokens.Shape[1]
 		for _, n := range chunkLengths() {
 			if n >= steps {
 				continue

@@ -77,6 +77,23 @@ func TestModel_statefulFault(t *testing.T) {
 	}
 }
 
+// Other models have inputs that begin with past_, which mean something else: a cache of their own form.
+func TestStateful_others(t *testing.T) {
+	p := exported(t, wiringtest.Stateful()[0].Model, export.Options{Stateful: true})
+	if !Stateful(p) {
+		t.Error("an export of ours is not stateful")
+	}
+	p.ProducerName = "pytorch"
+	if Stateful(p) {
+		t.Error("another's model is taken for ours")
+	}
+	p = exported(t, wiringtest.Stateful()[0].Model, export.Options{})
+	p.Graph.Input = append(p.Graph.Input, onnxpb.ValueInfo("past_key_values.0.key", tensor.Float32, onnxpb.Dynamic("batch")))
+	if Stateful(p) {
+		t.Error("a model without positions is taken for a stateful one")
+	}
+}
+
 // damage makes an output of a function 3/4 of what it was.
 func damage(f *onnxpb.FunctionProto, output string) bool {
 	for i, n := range f.Node {
