@@ -47,7 +47,11 @@ func TestModel_stateful(t *testing.T) {
 // kernels do not run it.
 func TestModel_statefulFault(t *testing.T) {
 	needRuntime(t)
-	for _, n := range wiringtest.Stateful() {
+	networks := wiringtest.Stateful()
+	if testing.Short() {
+		networks = networks[:1]
+	}
+	for _, n := range networks {
 		for _, output := range []string{"present_m", "present_n", "present_keys", "present_values"} {
 			p := exported(t, n.Model, export.Options{Stateful: true})
 			broken := ""

@@ -81,7 +81,7 @@ func TestStepSplits(t *testing.T) {
 				"far keys": func(p *problem) { scale(p.k(), 300) },
 				"constant": func(p *problem) { fill(p.k(), 0.3); fill(p.v(), 0.1) },
 			} {
-				for round := range 6 {
+				for round := range 3 {
 					rng := rand.New(rand.NewPCG(uint64(round), 71))
 					sz := size{B: 2, T: 120, D: 20, Heads: 4, Window: 1 + rng.IntN(30)}
 					p := newProblem(def.Whole, sz, true, ops.GateAbsent, rng)
