@@ -12,6 +12,15 @@ type limit struct {
 	tolerance  []float64 // nil: errors are measured and not judged
 	scale      []float64 // what the relative error of an element is relative to
 	finiteOnly bool
+	by         Statistic // which error decides
+}
+
+// share is an error over its tolerance or, where there is none, over what it is relative to.
+func (l *limit) share(i int, got, want float64) float64 {
+	if l.tolerance == nil {
+		return excess(got, want, l.scale[i])
+	}
+	return excess(got, want, l.tolerance[i])
 }
 
 func newLimit(elements int) limit {
@@ -67,8 +76,15 @@ func (r *Result) add(caseID string, got []float64, shape []int, want tensor.Arra
 		r.addFinite(caseID, got, want)
 		return
 	}
+	before := r.ratio
 	for i := range want.Data {
 		r.addElement(caseID, i, got[i], want, l)
+	}
+	if r.HeatMap == nil || r.ratio > before {
+		r.HeatMap = newHeatMap(caseID, want.Shape, l, func(i int) float64 { return l.share(i, got[i], want.Data[i]) })
+	}
+	if l.tolerance != nil && !l.by.elementwise() {
+		r.judgeBy(caseID, got, want, l)
 	}
 }
 
@@ -97,6 +113,7 @@ func (r *Result) addElement(caseID string, i int, got float64, want tensor.Array
 	if l.tolerance != nil {
 		tolerance = l.tolerance[i]
 		share = excess(got, w, tolerance)
+		r.gathered.add(d, share)
 	}
 	if r.Worst != nil && share <= r.ratio {
 		return
@@ -106,7 +123,7 @@ func (r *Result) addElement(caseID string, i int, got float64, want tensor.Array
 		Case: caseID, Index: tensor.Unravel(i, want.Shape),
 		Got: Number(got), Want: Number(w), Tolerance: Number(tolerance),
 	}
-	if l.tolerance != nil && share > 1 {
+	if l.tolerance != nil && l.by.elementwise() && share > 1 {
 		r.failWorst()
 	}
 }
@@ -139,5 +156,27 @@ func (r *Result) countCalls(caseID string, calls, nodes uint64) {
 	r.Nodes += nodes
 	if calls != nodes {
 		r.fail("%s: %d kernel calls counted, want %d", caseID, calls, nodes)
+	}
+}
+
+// absorb takes another row's cases in.
+func (r *Result) absorb(of *Result) {
+	r.Cases += of.Cases
+	r.Finite += of.Finite
+	r.MaxAbs, r.MaxRel, r.FiniteMaxAbs = max(r.MaxAbs, of.MaxAbs), max(r.MaxRel, of.MaxRel), max(r.FiniteMaxAbs, of.FiniteMaxAbs)
+	r.gathered.absorb(&of.gathered)
+	if of.HeatMap != nil && (r.HeatMap == nil || of.ratio > r.ratio) {
+		r.HeatMap = of.HeatMap
+	}
+	worse := of.Worst != nil && (r.Worst == nil || of.ratio > r.ratio)
+	if worse {
+		r.Worst, r.ratio = of.Worst, of.ratio
+	}
+	if of.Pass {
+		return
+	}
+	r.Pass = false
+	if r.Problem == "" || r.ofWorst && of.ofWorst && worse {
+		r.Problem, r.ofWorst = of.Problem, of.ofWorst
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
-	"github.com/aftonnx/aftonnx/ops/wiring"
 )
 
 // Model verifies a model: a checkpoint, which is exported in memory first, or an ONNX file.
@@ -75,7 +74,7 @@ func Model(ctx context.Context, path string, o Options) (report *Report, err err
 // all makes the rows.
 func (r *modelRun) all(ctx context.Context) error {
 	s, report := r.truth, r.report
-	if !s.walked(r.options) {
+	if !s.walked() {
 		if err := r.truths(ctx); err != nil {
 			return err
 		}
@@ -147,29 +146,20 @@ func (r *modelRun) idle(s *subject, e Engine) string {
 	return idleReference(e)
 }
 
-// truths computes the outputs that everything is compared with.
+// truths computes the outputs that everything is compared with, where the reference does not do it block by block.
 func (r *modelRun) truths(ctx context.Context) error {
 	native := &program{engine: Native, graph: r.truth.graph}
 	for _, c := range r.cases {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
+		out, _, err := native.run(ctx, c.inputs)
+		if err != nil {
+			return r.unfit(fmt.Errorf("engine %s: %s: %w", Native, c.id, err))
+		}
 		want := map[string]tensor.Array{}
-		if r.truth.stored != nil {
-			r.options.progress("reference: %s", c.id)
-			y, err := r.truth.stored.Forward(c.reference(r.truth.stored))
-			if err != nil {
-				return r.unfit(fmt.Errorf("engine %s: %s: %w", Reference, c.id, err))
-			}
-			want[wiring.OutputName(r.truth.stored)] = y
-		} else {
-			out, _, err := native.run(ctx, c.inputs)
-			if err != nil {
-				return r.unfit(fmt.Errorf("engine %s: %s: %w", Native, c.id, err))
-			}
-			for name, t := range out {
-				want[name] = t.Array()
-			}
+		for name, t := range out {
+			want[name] = t.Array()
 		}
 		r.want = append(r.want, want)
 	}
@@ -194,7 +184,7 @@ func (r *modelRun) unfit(err error) error {
 
 // compare runs a model on every engine and case; label tells a second model's rows apart.
 func (r *modelRun) compare(ctx context.Context, s *subject, label string) ([]Result, error) {
-	if r.truth.walked(r.options) {
+	if r.truth.walked() {
 		return r.byBlocks(ctx, s, label)
 	}
 	var rows []Result
@@ -238,18 +228,7 @@ func (r *modelRun) engine(ctx context.Context, s *subject, e Engine, label strin
 			}
 			continue
 		}
-		of := &judgement{s: s, engine: e, index: i, rows: rows}
-		if of.stages, of.noise, err = r.noise(s, e, c); err != nil {
-			return nil, err
-		}
-		if err := r.judge(ctx, of, out, calls); err != nil {
-			return nil, err
-		}
-		if p.bodies != nil && of.stages != nil {
-			if err := r.judgeBodies(ctx, of, p); err != nil {
-				return nil, err
-			}
-		}
+		r.judge(&judgement{s: s, engine: e, index: i, rows: rows}, out, calls)
 	}
 	return rows, nil
 }
@@ -258,9 +237,7 @@ func (r *modelRun) engine(ctx context.Context, s *subject, e Engine, label strin
 type judgement struct {
 	s      *subject
 	engine Engine
-	index  int // of the case
-	stages []stage
-	noise  noise
+	index  int      // of the case
 	rows   []Result // one an output
 }
 
@@ -282,8 +259,8 @@ func (r *modelRun) expect(index int, name string) (want tensor.Array, problem st
 	return want, ""
 }
 
-// judge holds the outputs of a run against the truth.
-func (r *modelRun) judge(ctx context.Context, of *judgement, out map[string]*tensor.Tensor, calls uint64) error {
+// judge holds the outputs of a run of somebody else's model against the truth.
+func (r *modelRun) judge(of *judgement, out map[string]*tensor.Tensor, calls uint64) {
 	c, nodes := r.cases[of.index], uint64(0)
 	if of.engine == Kernel {
 		nodes = of.s.nodes()
@@ -296,75 +273,13 @@ func (r *modelRun) judge(ctx context.Context, of *judgement, out map[string]*ten
 			continue
 		}
 		row.countCalls(c.id, calls, nodes)
-		if out[v.Name] == nil {
-			row.fail("%s: the engine gave no such output", c.id)
-			continue
+		l := foreignLimit(of.s, v.DType, want)
+		l.by, row.Derived = r.options.Statistic, foreignRule(v.DType)
+		if t, given := r.options.tolerance(v.Name); given {
+			l, row.Derived = t.limit(want, r.options.Statistic), t.String()
 		}
-		if of.stages == nil {
-			row.Derived = foreignRule(v.DType)
-			row.addTensor(c.id, out[v.Name], want, foreignLimit(of.s, v.DType, want))
-			continue
-		}
-		row.Derived = of.noise.String()
-		last := of.stages[len(of.stages)-1]
-		if last.steep && len(of.stages) > 2 {
-			done, err := r.judgeLayers(ctx, of, row)
-			if err != nil {
-				return err
-			}
-			if done {
-				continue
-			}
-		}
-		last.name, last.value = v.Name, want
-		row.addStage(c.id, &last, out, of.engine)
-		if row.Problem != "" && row.Located == "" {
-			var err error
-			if row.Located, err = r.locate(ctx, of.s, of.engine, c, of.noise); err != nil {
-				return err
-			}
-		}
+		row.addTensor(c.id, out[v.Name], want, l)
 	}
-	return nil
-}
-
-// judgeLayers judges a model whose noise outgrows a first-order bound from layer to layer: each layer on the engine's own
-// input to it. That every layer is right makes the stack right, however much it amplifies rounding.
-func (r *modelRun) judgeLayers(ctx context.Context, of *judgement, row *Result) (done bool, err error) {
-	c := r.cases[of.index]
-	stages, out, err := r.isolate(ctx, of.s, of.engine, c, of.noise)
-	if err != nil || len(stages) == 0 {
-		return false, err
-	}
-	row.Derived = of.noise.String() + "; layer by layer, as the stack amplifies rounding beyond first order"
-	for i := range stages {
-		row.addStage(c.id+", "+stages[i].name, &stages[i], out, of.engine)
-		if !row.Pass && row.Located == "" {
-			row.Located = stages[i].name
-		}
-	}
-	return true, nil
-}
-
-// judgeBodies holds the native engine with function bodies against the truth: their algebra, without ONNX Runtime.
-func (r *modelRun) judgeBodies(ctx context.Context, of *judgement, p *program) error {
-	c := r.cases[of.index]
-	id := c.id + ", bodies"
-	out, _, err := p.runCase(ctx, c, c.inputs, true)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	for j, v := range of.s.graph.Outputs() {
-		row := &of.rows[j]
-		if err != nil {
-			row.fail("%s: %v", id, err)
-			continue
-		}
-		if want, problem := r.expect(of.index, v.Name); problem == "" { // else judge has said it
-			row.addTensor(id, out[v.Name], want, of.stages[len(of.stages)-1].limit())
-		}
-	}
-	return nil
 }
 
 // noiseOf is the noise of an engine that runs a model, against the truth of the first one.

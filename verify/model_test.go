@@ -461,8 +461,8 @@ func TestModel_steepStack(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantPass(t, r)
-	if row := find(t, r, "y", Kernel); !strings.Contains(row.Derived, "layer by layer") {
-		t.Errorf("tolerance %q, want one a layer", row.Derived)
+	if row := find(t, r, "y", Kernel); !strings.Contains(row.Derived, "block by block") {
+		t.Errorf("tolerance %q, want one a block", row.Derived)
 	}
 	wantNote(t, r, "no run at full length")
 	bad := writeModel(t, mutate(t, p, "layers.5.v.weight", 3))

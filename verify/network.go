@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -16,7 +15,7 @@ import (
 // itself put into it: that every block is right makes the model right, however much it amplifies rounding.
 //
 // A model whose weights exceed the budget is cut between blocks into parts. Each part is loaded, run on every engine with
-// the reference's value in front of it, judged and dropped.
+// what that engine gave at the end of the part before, judged and dropped.
 type walk struct {
 	run    *modelRun
 	s      *subject
@@ -25,41 +24,23 @@ type walk struct {
 	rivals []*rival
 	truth  []tensor.Array // by case: what the reference puts into the block at hand
 	at     []reference.Places
-	chain  bool    // whether the truth is computed on the way
+	block  int     // the one at hand: -1 is what stands before the first, as many as there are what stands behind the last
 	coarse *noise  // that of the whole model, for the engines that round; nil: it is not carried
 	whole  []stage // by case: the block at hand with all noise that was carried to it
+	label  string  // tells a second model's rows apart
+	own    bool    // the first model: what its truth is like is of interest
 }
 
 // part is some blocks, first to end-1.
 type part struct{ first, end int }
 
-// rival is an engine on its way through a model.
-type rival struct {
-	engine Engine
-	bodies bool   // native, with the function bodies in the nodes' place
-	twin   *rival // the bodies, as long as they are judged along with native
-	led    bool   // it is a twin
-	parted bool   // from its twin, after the block at hand
-	row    *Result
-	noise  noise
-	values []map[string]*tensor.Tensor // by case: what it gave in the part at hand
-	x      []tensor.Array              // by case: what it put into the block at hand
-	lost   error                       // why its blocks cannot be told apart
-}
-
-func (v *rival) describe(c *modelCase, of string) string {
-	id := c.id
-	if v.bodies {
-		id += ", bodies"
-	}
-	return id + ", " + of
-}
-
 // byBlocks is compare for a model whose reference is known.
 func (r *modelRun) byBlocks(ctx context.Context, s *subject, label string) ([]Result, error) {
-	w := &walk{run: r, s: s, model: r.truth.stored, parts: r.options.parts(r.truth)}
-	w.chain = r.want == nil || len(w.parts) > 1
-	rows := w.enter(label)
+	w := &walk{run: r, s: s, model: r.truth.stored, parts: r.options.parts(r.truth), label: label, own: s == r.truth}
+	if w.own {
+		r.report.PreFlight = &PreFlight{}
+	}
+	rows := w.enter()
 	for _, p := range w.parts {
 		if err := w.runPart(ctx, p); err != nil {
 			return nil, err
@@ -77,35 +58,42 @@ func (r *modelRun) byBlocks(ctx context.Context, s *subject, label string) ([]Re
 	for _, row := range rows {
 		list = append(list, *row)
 	}
+	for _, v := range w.rivals {
+		for _, l := range v.log.list {
+			r.report.Layers = append(r.report.Layers, *l)
+		}
+	}
 	return list, nil
 }
 
 // enter makes the rows, one an engine, and the rivals that share them.
-func (w *walk) enter(label string) (rows []*Result) {
+func (w *walk) enter() (rows []*Result) {
 	r := w.run
 	for _, e := range r.engines.list {
 		if reason := r.idle(w.s, e); reason != "" {
 			if e == Kernel {
-				r.note("%s%s %s", label, e, reason)
+				r.note("%s%s %s", w.label, e, reason)
 			}
 			continue
 		}
 		n := r.noiseOf(w.s, e)
-		row := &Result{Name: label + wiring.OutputName(w.model), Kind: KindOutput, Engine: e, DType: w.s.dtype.String(),
-			Pass: true, Derived: n.String() + "; block by block on the engine's own values"}
+		name := wiring.OutputName(w.model)
+		row := &Result{Name: w.label + name, Kind: KindOutput, Engine: e, DType: w.s.dtype.String(),
+			Pass: true, Derived: n.String() + "; block by block on the engine's own values; the error is the whole model's"}
 		if len(w.parts) > 1 {
-			row.Derived += fmt.Sprintf(", in %d parts, each on the reference's value", len(w.parts))
-		} else {
-			row.Derived += "; the error is the whole model's"
+			row.Derived += fmt.Sprintf("; in %d parts", len(w.parts))
 		}
-		rows = append(rows, row)
-		w.rivals = append(w.rivals, &rival{engine: e, row: row, noise: n})
+		v := &rival{engine: e, row: row, blocks: row, noise: n, log: newLayerLog(e, false)}
+		if t, given := r.options.tolerance(name); given { // then the blocks are shown, and decide nothing
+			v.blocks, v.given = &Result{Pass: true}, &t
+			row.Derived = t.String()
+		}
+		rows, w.rivals = append(rows, row), append(w.rivals, v)
 		if e == Native && len(w.s.graph.Proto().GetFunctions()) > 0 {
-			bodies := &rival{engine: e, row: row, noise: n, bodies: true, led: true}
-			w.rivals[len(w.rivals)-1].twin = bodies
-			w.rivals = append(w.rivals, bodies)
+			v.twin = &rival{engine: e, row: row, blocks: v.blocks, given: v.given, noise: n, bodies: true, led: true, log: newLayerLog(e, true)}
+			w.rivals = append(w.rivals, v.twin)
 		}
-		if e != Native && len(w.parts) == 1 {
+		if e != Native {
 			w.coarse = &n
 		}
 	}
@@ -174,66 +162,10 @@ func (w *walk) lose(err error) {
 	}
 }
 
-func (w *walk) runEngine(ctx context.Context, e Engine, model *loadable, from string) (err error) {
-	var rivals []*rival
-	for _, v := range w.rivals {
-		if v.engine == e && v.lost == nil {
-			rivals = append(rivals, v)
-		}
-	}
-	if len(rivals) == 0 {
-		return nil
-	}
-	w.run.options.progress("%s", e)
-	p, err := w.run.engines.load(e, model)
-	if err != nil {
-		for _, v := range rivals {
-			v.lost = err
-		}
-		return nil
-	}
-	defer func() { err = errors.Join(err, p.close()) }()
-	for _, v := range rivals {
-		if v.lost = w.runRival(ctx, v, p, from); ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
-	return nil
-}
-
-// runRival runs the cases. In front of a part stands the reference's value, in the model's type.
-func (w *walk) runRival(ctx context.Context, v *rival, p *program, from string) error {
-	v.values, v.x = nil, nil
-	for i, c := range w.run.cases {
-		inputs := c.inputs
-		if from != "" {
-			x, err := w.truth[i].Tensor(w.s.dtype)
-			if err != nil {
-				return err
-			}
-			inputs = map[string]*tensor.Tensor{from: x}
-			for name, t := range c.inputs {
-				if p.takes[name] {
-					inputs[name] = t
-				}
-			}
-			v.x = append(v.x, x.Array())
-		}
-		out, calls, err := p.runCase(ctx, c, inputs, v.bodies)
-		if err != nil {
-			return err
-		}
-		v.values = append(v.values, out)
-		if v.engine == Kernel {
-			v.row.countCalls(c.id, calls, p.nodes)
-		}
-	}
-	return nil
-}
-
 // judgePart holds the values of a part against the truth, and carries the truth and the noise to its end.
 func (w *walk) judgePart(ctx context.Context, p part) error {
 	if p.first == 0 {
+		w.block = -1
 		if err := w.judgeStem(); err != nil {
 			return err
 		}
@@ -247,15 +179,17 @@ func (w *walk) judgePart(ctx context.Context, p part) error {
 		if err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
 		}
+		w.block = i
 		for j := range w.run.cases {
-			if err := w.judgeBlock(b, i, j); err != nil {
-				return w.run.unfit(fmt.Errorf("%s: layer %d: %w", w.run.cases[j].id, i, err))
+			if err := w.judgeBlock(b, j); err != nil {
+				return w.run.unfit(fmt.Errorf("engine %s: %s: layer %d: %w", Reference, w.run.cases[j].id, i, err))
 			}
 		}
 	}
 	if p.end < len(w.model.Blocks) {
 		return nil
 	}
+	w.block = p.end
 	return w.judgeEnd()
 }
 
@@ -274,25 +208,38 @@ func (w *walk) judgeStem() error {
 				return err
 			}
 			v.x = append(v.x, h.value)
-			if w.model.Tokens != nil || w.model.Patches != nil {
+			if w.hasStem() {
 				v.x[j] = w.judge(v, j, stage{name: wiring.Embedded, signal: h})
 			}
 		}
-		if w.coarse == nil {
-			continue
+		if w.coarse != nil {
+			h, _, err := w.coarse.embed(w.model, in)
+			if err != nil {
+				return err
+			}
+			w.whole = append(w.whole, stage{signal: h})
 		}
-		h, _, err := w.coarse.embed(w.model, in)
-		if err != nil {
-			return err
+		if w.hasStem() {
+			w.accumulate(wiring.Embedded, j, value)
 		}
-		w.whole = append(w.whole, stage{signal: h})
+		w.seeTruth(wiring.Embedded, value)
 	}
 	return nil
 }
 
-// judgeBlock judges block i, its weights in b, in case j.
-func (w *walk) judgeBlock(b *reference.Block, i, j int) error {
-	names := blockNames(w.model, i)
+// hasStem reports whether anything stands before the first block.
+func (w *walk) hasStem() bool { return w.model.Tokens != nil || w.model.Patches != nil }
+
+// seeTruth shows the pre-flight a value of the model.
+func (w *walk) seeTruth(name string, value tensor.Array) {
+	if w.own {
+		w.run.report.PreFlight.Float16.see(name, value.Data)
+	}
+}
+
+// judgeBlock judges the block at hand, its weights in b, in case j.
+func (w *walk) judgeBlock(b *reference.Block, j int) error {
+	names := blockNames(w.model, w.block)
 	var shared tensor.Array
 	for _, v := range w.leaders() {
 		squares := shared
@@ -303,7 +250,7 @@ func (w *walk) judgeBlock(b *reference.Block, i, j int) error {
 		for _, s := range stages {
 			w.judgeBoth(v, j, s)
 		}
-		if v.row.Pass { // what a wrong value gives must not become another's measure
+		if v.blocks.Pass { // what a wrong value gives must not become another's measure
 			shared = squares
 		}
 		if b.MLP == nil {
@@ -325,12 +272,47 @@ func (w *walk) judgeBlock(b *reference.Block, i, j int) error {
 			return err
 		}
 	}
-	if !w.chain {
-		return nil
+	return w.advance(b, names.output, j)
+}
+
+// advance takes the truth through the block at hand.
+func (w *walk) advance(b *reference.Block, output string, j int) error {
+	half, err := b.Attend(w.truth[j], w.at[j])
+	if err != nil {
+		return err
 	}
-	var err error
-	w.truth[j], err = b.Forward(w.truth[j], w.at[j])
-	return err
+	if w.own {
+		if err := w.run.report.PreFlight.seeBlock(b, w.block, w.truth[j], half, w.at[j]); err != nil {
+			return err
+		}
+	}
+	w.truth[j] = half
+	if b.MLP != nil {
+		if w.truth[j], err = b.MLP.Forward(half); err != nil {
+			return err
+		}
+	}
+	w.seeTruth(output, w.truth[j])
+	w.accumulate(output, j, w.truth[j])
+	return nil
+}
+
+// accumulate notes how far the engines have come off the truth.
+func (w *walk) accumulate(name string, j int, truth tensor.Array) {
+	for _, v := range w.rivals {
+		if v.lost != nil || len(v.x[j].Data) != len(truth.Data) {
+			continue
+		}
+		of := v.log.at(w.label+name, w.block)
+		if of.Accumulated == nil {
+			of.Accumulated = &Deviation{}
+		}
+		l := unjudged(truth)
+		if v.engine != Native {
+			l, _ = w.wholeLimit(j, truth)
+		}
+		of.Accumulated.add(v.x[j].Data, truth, l)
+	}
 }
 
 // carry takes the noise of the whole model through a block.
@@ -357,9 +339,11 @@ func (w *walk) judgeEnd() error {
 			}
 			w.run.want = append(w.run.want, map[string]tensor.Array{name: y})
 		}
+		want := w.run.want[j][name]
 		if !hasTail(w.model) {
 			continue
 		}
+		w.seeTruth(name, want)
 		for _, v := range w.leaders() {
 			y, err := v.noise.finish(w.model, v.input(j))
 			if err != nil {
@@ -374,150 +358,7 @@ func (w *walk) judgeEnd() error {
 			}
 			w.whole[j] = stage{name, y, w.whole[j].ends}
 		}
+		w.accumulate(name, j, want)
 	}
 	return nil
-}
-
-// input is what an engine put into the block at hand. A twin's differs by what its errors were so far: as if that were noise.
-func (v *rival) input(j int) signal {
-	s := v.noise.shown(v.x[j])
-	if v.twin != nil && !v.parted {
-		for i, x := range v.twin.x[j].Data {
-			off := x - s.value.Data[i]
-			s.variance[i] += off * off
-		}
-	}
-	return s
-}
-
-// leaders are the engines that are judged on their own: all that are left but for twins.
-func (w *walk) leaders() []*rival {
-	var list []*rival
-	for _, v := range w.rivals {
-		if v.lost == nil && !v.led {
-			list = append(list, v)
-		}
-	}
-	return list
-}
-
-// separate lets a twin go its own way.
-func (v *rival) separate() {
-	if v.parted && v.twin != nil {
-		v.twin.led, v.twin = false, nil
-	}
-}
-
-// judgeBoth judges an engine and its twin. They part where the twin is lost, wrong, or need not be right: from there on it
-// would say nothing of what the other put in.
-func (w *walk) judgeBoth(v *rival, j int, s stage) {
-	v.x[j] = w.judge(v, j, s)
-	if v.twin == nil {
-		return
-	}
-	v.twin.x[j] = w.judge(v.twin, j, s)
-	v.parted = v.parted || v.twin.lost != nil || v.lost != nil || !v.row.Pass || s.finiteOnly
-}
-
-// judge holds a value against its truth and returns what the engine goes on with.
-func (w *walk) judge(v *rival, j int, s stage) tensor.Array {
-	if v.lost != nil {
-		return s.value
-	}
-	got := v.values[j][s.name]
-	if got == nil {
-		v.lost = fmt.Errorf("there is no value %q", s.name)
-		return s.value
-	}
-	l := s.limit()
-	l.finiteOnly = l.finiteOnly && (v.engine == Portable || v.bodies)
-	passed := v.row.Pass
-	v.row.addTensor(v.describe(w.run.cases[j], s.name), got, s.value, l)
-	if passed && !v.row.Pass {
-		v.row.Located = s.name
-	}
-	if !tensor.SameShape(got.Shape, s.value.Shape) {
-		v.lost = fmt.Errorf("value %q has another shape", s.name)
-		return s.value
-	}
-	return got.Array()
-}
-
-// conclude judges the model as it is, in one piece and with no value shown, where that was not what ran: it is that which
-// others will run. Its tolerance is that of all noise carried from the start to the end.
-func (w *walk) conclude(ctx context.Context, v *rival) error {
-	if v.lost != nil && len(w.parts) > 1 {
-		v.row.fail("%v", v.lost)
-		return nil
-	}
-	if v.lost != nil {
-		w.run.note("%s: blocks cannot be judged one by one: %v", v.engine, v.lost)
-	}
-	name := wiring.OutputName(w.model)
-	outs := v.values
-	asItIs := len(w.parts) == 1 && (v.engine != Native || v.lost != nil)
-	if asItIs {
-		var err error
-		if outs, err = w.runWhole(ctx, v); ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			v.row.fail("%v", err)
-			return nil
-		}
-	}
-	total := Result{Pass: true}
-	for j, c := range w.run.cases {
-		want, problem := w.run.expect(j, name)
-		if problem != "" {
-			v.row.fail("%s: %s", c.id, problem)
-			continue
-		}
-		if j >= len(outs) || outs[j][name] == nil {
-			v.row.fail("%s: the engine gave no output %q", c.id, name)
-			continue
-		}
-		l, judged := w.wholeLimit(j, want)
-		if !judged && v.lost != nil {
-			v.row.fail("%s: neither blocks nor the whole can be judged", c.id)
-		}
-		l.finiteOnly = l.finiteOnly && (v.engine == Portable || v.bodies)
-		total.addTensor(v.describe(c, "in one piece"), outs[j][name], want, l)
-	}
-	v.row.MaxAbs, v.row.MaxRel = max(v.row.MaxAbs, total.MaxAbs), max(v.row.MaxRel, total.MaxRel)
-	if !v.bodies {
-		v.row.MaxAbs, v.row.MaxRel = total.MaxAbs, total.MaxRel
-	}
-	v.row.Cases += total.Cases
-	if !total.Pass {
-		v.row.fail("%s", total.Problem)
-	}
-	return nil
-}
-
-// wholeLimit is the tolerance of the whole model, where there is one.
-func (w *walk) wholeLimit(j int, want tensor.Array) (l limit, judged bool) {
-	if j < len(w.whole) && !w.whole[j].steep {
-		return w.whole[j].limit(), true
-	}
-	return unjudged(want), false
-}
-
-func (w *walk) runWhole(ctx context.Context, v *rival) (outs []map[string]*tensor.Tensor, err error) {
-	p, err := w.run.engines.load(v.engine, w.s.loadable())
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, p.close()) }()
-	for _, c := range w.run.cases {
-		out, calls, err := p.runCase(ctx, c, c.inputs, v.bodies)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.id, err)
-		}
-		outs = append(outs, out)
-		if v.engine == Kernel {
-			v.row.countCalls(c.id, calls, w.s.nodes())
-		}
-	}
-	return outs, nil
 }

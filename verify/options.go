@@ -33,6 +33,9 @@ type Options struct {
 	Source   *reference.Model          // what an exported file was made from, before its weights were rounded
 	Other    string                    // another model to hold against the same truth
 
+	Tolerances []Tolerance // of outputs, instead of what is derived; the last that is about an output holds
+	Statistic  Statistic   // which error of a value decides
+
 	// PartBytes is how many bytes of stored weights are loaded at once: a larger model is verified in parts of some blocks
 	// each, and one of up to four times as much is loaded whole for Full. 0: 256 MiB.
 	PartBytes int64

@@ -4,8 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/aftonnx/aftonnx/export"
+	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops/wiring"
 )
@@ -24,6 +30,9 @@ func (r *modelRun) other(ctx context.Context, report *Report) (err error) {
 		if err := s.refuse(r.options.Other, o.Import); err != nil {
 			return err
 		}
+	}
+	if s, err = r.align(s); err != nil {
+		return fmt.Errorf("%q: %w", r.options.Other, err)
 	}
 	for _, note := range s.notes {
 		if note != s.foreign { // the truth is the first model's
@@ -53,6 +62,82 @@ func (r *modelRun) other(ctx context.Context, report *Report) (err error) {
 		s.exact = r.truth.exact
 	}
 	return report.addWeights(s, "other weights")
+}
+
+// align gives the inputs and outputs of a second model that the first has no such name for the names of the first's that are
+// left over, one after the other, if there are as many.
+func (r *modelRun) align(s *subject) (*subject, error) {
+	names := map[string]string{}
+	for _, edge := range []struct {
+		kind          string
+		first, second []onnxgraph.Value
+	}{{"input", r.truth.graph.Inputs(), s.graph.Inputs()}, {"output", r.truth.graph.Outputs(), s.graph.Outputs()}} {
+		first, second := leftOver(edge.first, edge.second), leftOver(edge.second, edge.first)
+		if len(first) != len(second) {
+			continue
+		}
+		for i, v := range second {
+			names[v.Name] = first[i].Name
+			r.note("%q: %s %q is compared as %q", r.options.Other, edge.kind, v.Name, first[i].Name)
+		}
+	}
+	if len(names) == 0 {
+		return s, nil
+	}
+	p, ok := proto.Clone(s.graph.Proto()).(*onnxpb.ModelProto)
+	if !ok {
+		return nil, errors.New("is no model")
+	}
+	renameValues(p.GetGraph(), names)
+	data, err := onnxpb.Encode(p)
+	if err != nil {
+		return nil, err
+	}
+	renamed, err := newSubject(r.options.Other, s.dir, data, p)
+	if err != nil {
+		return nil, err
+	}
+	renamed.source = s.source
+	return renamed, nil
+}
+
+// leftOver are the values whose names are not among others.
+func leftOver(values, others []onnxgraph.Value) []onnxgraph.Value {
+	return slices.DeleteFunc(slices.Clone(values), func(v onnxgraph.Value) bool {
+		return slices.ContainsFunc(others, func(o onnxgraph.Value) bool { return o.Name == v.Name })
+	})
+}
+
+// renameValues renames values everywhere in a graph. A value that has one of the new names gets a name that nobody has.
+func renameValues(g *onnxpb.GraphProto, names map[string]string) {
+	for _, name := range slices.Collect(maps.Values(names)) {
+		if _, moved := names[name]; !moved {
+			names[name] = "aftonnx." + name
+		}
+	}
+	rename := func(list []string) {
+		for i, name := range list {
+			if to, ok := names[name]; ok {
+				list[i] = to
+			}
+		}
+	}
+	for _, n := range g.GetNode() {
+		rename(n.Input)
+		rename(n.Output)
+	}
+	for _, list := range [][]*onnxpb.ValueInfoProto{g.GetInput(), g.GetOutput(), g.GetValueInfo()} {
+		for _, v := range list {
+			if to, ok := names[v.GetName()]; ok {
+				v.Name = to
+			}
+		}
+	}
+	for _, t := range g.GetInitializer() {
+		if to, ok := names[t.GetName()]; ok {
+			t.Name = to
+		}
+	}
 }
 
 // castInputs gives the second model the first one's inputs, in its own types.

@@ -19,8 +19,13 @@ type Report struct {
 	Seed    uint64         `json:"seed"`
 	Engines []EngineStatus `json:"engines"`
 	Results []Result       `json:"results"`
-	Covered []string       `json:"covered"` // what was run, in words
-	Notes   []string       `json:"notes"`
+	// Layers are the values at block boundaries and inside blocks, engine by engine, first to last. Empty where a model's
+	// layers are not known.
+	Layers []Layer `json:"layers"`
+	// PreFlight says what of a model would not survive a naive AFT or float16; null where its layers are not known.
+	PreFlight *PreFlight `json:"pre_flight"`
+	Covered   []string   `json:"covered"` // what was run, in words
+	Notes     []string   `json:"notes"`
 }
 
 // EngineStatus says what an engine was, or why it is missing.
@@ -34,7 +39,8 @@ type EngineStatus struct {
 
 // Result is one row: an operator, an output or the weights, on one engine.
 type Result struct {
-	Name    string `json:"name"` // the operator, the graph output, or "weights"
+	Setting string `json:"setting,omitempty"` // what of a sweep it belongs to
+	Name    string `json:"name"`              // the operator, the graph output, or "weights"
 	Kind    Kind   `json:"kind"`
 	Engine  Engine `json:"engine"`
 	DType   string `json:"dtype"`
@@ -53,9 +59,13 @@ type Result struct {
 	Nodes        uint64 `json:"nodes"`   // kernel calls expected: AFT nodes run
 	Problem      string `json:"problem"` // what failed, "" if it passed
 	Located      string `json:"located"` // the first layer that differs, where that could be found out
+	// Statistics of all elements and HeatMap of the value nearest to its tolerance; null if nothing was judged.
+	Statistics *Statistics `json:"statistics"`
+	HeatMap    *HeatMap    `json:"heat_map"`
 
-	ratio   float64 // Worst.Ratio(); with no tolerance, the error
-	ofWorst bool    // Problem is about Worst
+	gathered gathering
+	ratio    float64 // Worst.Ratio(); with no tolerance, the error
+	ofWorst  bool    // Problem is about Worst
 }
 
 // Kind is what a row is about.
@@ -83,6 +93,14 @@ type Worst struct {
 // Ratio is error over tolerance: at most 1 where the element passes.
 func (w *Worst) Ratio() float64 {
 	return excess(float64(w.Got), float64(w.Want), float64(w.Tolerance))
+}
+
+// Label is the row's name, with what of a sweep it belongs to.
+func (r *Result) Label() string {
+	if r.Setting == "" {
+		return r.Name
+	}
+	return r.Name + " (" + r.Setting + ")"
 }
 
 // Number is a float64 that JSON can carry when it is not finite: "NaN", "+Inf", "-Inf".
@@ -134,7 +152,9 @@ func (r *Report) addWeights(s *subject, name string) error {
 func (r *Report) conclude() {
 	compared := 0
 	r.Pass = true
-	for _, row := range r.Results {
+	for i := range r.Results {
+		row := &r.Results[i]
+		row.Statistics = row.gathered.statistics()
 		r.Pass = r.Pass && row.Pass
 		if row.Cases > 0 && row.Kind != KindRounding && row.Kind != KindWeights && row.Kind != KindDigest {
 			compared++

@@ -154,10 +154,8 @@ func checkEdges(path string, g *onnxgraph.Model, m *reference.Model) error {
 
 func (s *subject) loadable() *loadable { return &loadable{s.data, s.graph.Proto(), s.dir} }
 
-// walked reports whether the model is verified block by block: a network, or one that does not fit the budget.
-func (s *subject) walked(o *Options) bool {
-	return s.stored != nil && (!s.stored.IsStack() || len(o.parts(s)) > 1)
-}
+// walked reports whether the model is verified block by block: its layers are known.
+func (s *subject) walked() bool { return s.stored != nil }
 
 // readModel reads an ONNX model. Without one, it is left to the importer to judge the file.
 func readModel(path string) ([]byte, *onnxpb.ModelProto) {
