@@ -160,6 +160,18 @@ func configure(o *onnx.SessionOptions, so SessionOptions) error {
 			return err
 		}
 	}
+	if so.Optimization != "" {
+		level, ok := map[Optimization]onnx.GraphOptimizationLevel{
+			OptimizeNone: onnx.GraphOptimizationLevelDisableAll, OptimizeBasic: onnx.GraphOptimizationLevelEnableBasic,
+			OptimizeExtended: onnx.GraphOptimizationLevelEnableExtended, OptimizeAll: onnx.GraphOptimizationLevelEnableAll,
+		}[so.Optimization]
+		if !ok {
+			return fmt.Errorf("optimization %q: unknown, want one of %v", so.Optimization, Optimizations())
+		}
+		if err := o.SetGraphOptimizationLevel(level); err != nil {
+			return err
+		}
+	}
 	if so.Dir != "" {
 		if err := o.AddSessionConfigEntry("session.model_external_initializers_file_folder_path", so.Dir); err != nil {
 			return err

@@ -24,6 +24,25 @@ type SessionOptions struct {
 	// Dir is the folder that the external data of a model in memory lies in; "" for none. A model that is loaded from a file
 	// has its data beside it, whatever Dir says.
 	Dir string
+
+	Optimization Optimization // how far the graph is rewritten
+}
+
+// Optimization is how far ONNX Runtime rewrites a graph before it runs it: its graph optimization level. The zero value is its
+// default, all.
+type Optimization string
+
+// The levels, each with what those before it do.
+const (
+	OptimizeNone     Optimization = "none"     // the nodes run as they are
+	OptimizeBasic    Optimization = "basic"    // constants are folded, nodes that do nothing left out
+	OptimizeExtended Optimization = "extended" // nodes are fused
+	OptimizeAll      Optimization = "all"      // data is laid out anew
+)
+
+// Optimizations returns all of them.
+func Optimizations() []Optimization {
+	return []Optimization{OptimizeNone, OptimizeBasic, OptimizeExtended, OptimizeAll}
 }
 
 // MaxThreads is the largest SessionOptions.Threads: ONNX Runtime starts them all, whatever the machine has.

@@ -65,6 +65,7 @@ type engineSet struct {
 	status  []EngineStatus
 	runtime *ort.Runtime
 	threads int
+	level   ort.Optimization
 }
 
 // openEngines finds out which of the wanted engines there are. A missing ONNX Runtime is a status, not an error.
@@ -143,7 +144,7 @@ func (s *engineSet) load(e Engine, m *loadable) (*program, error) {
 	if e == Native {
 		err = p.decode(m)
 	} else {
-		options := ort.SessionOptions{Threads: s.threads, NoKernels: e == Portable, Dir: m.dir}
+		options := ort.SessionOptions{Threads: s.threads, NoKernels: e == Portable, Dir: m.dir, Optimization: s.level}
 		p.session, err = s.runtime.LoadBytes(m.data, options)
 	}
 	if err != nil {

@@ -20,6 +20,7 @@ type InputSizes struct {
 	Batch, Sequence int
 	Grid            [2]int
 	Padded          bool // attention_mask is that of a batch whose last sequence is a quarter padding, not ones
+	Ranges          []Range
 }
 
 // The sizes of dynamic dimensions that nothing else decides.
@@ -233,14 +234,17 @@ func (s *inputShapes) value(v onnxgraph.Value, shape []int, rng *rand.Rand) (*te
 	below := vocabulary(s.model, v.Name)
 	_, isState := wiring.IsState(v.Name)
 	stateful := Stateful(s.model.Proto())
+	from, ranged := s.sizes.drawn(v.Name)
 	for i := range values {
 		switch {
 		case stateful && (v.Name == wiring.PositionInput || isState):
 			// position 0 starts a sequence, whatever the state holds
-		case v.DType.IsFloat():
-			values[i] = rng.NormFloat64()
 		case v.Name == wiring.MaskInput || v.DType == tensor.Bool:
 			values[i] = 1
+		case ranged:
+			values[i] = from.draw(rng, v.DType)
+		case v.DType.IsFloat():
+			values[i] = rng.NormFloat64()
 		default:
 			values[i] = float64(rng.IntN(below))
 		}

@@ -27,8 +27,13 @@ import (
 //
 // Errors: the file cannot be read, the inputs do not fit it or are too large (*InputError), no engine is left to compare
 // (ErrNothingToCompare), ctx ends. Kernel calls are counted for the whole process: nothing else may run kernels meanwhile.
-func Model(ctx context.Context, path string, o Options) (report *Report, err error) {
-	if err := o.anyCompared(idleReference); err != nil {
+func Model(ctx context.Context, path string, o Options) (*Report, error) {
+	return verifyModel(ctx, path, o, nil, nil)
+}
+
+// verifyModel is Model. The first layer that differs goes into found, if there is one; then is called before the model is closed.
+func verifyModel(ctx context.Context, path string, o Options, found *failing, then func(*Report) error) (report *Report, err error) {
+	if err := o.anyCompared(idleReference); err != nil && len(o.Against) == 0 {
 		return nil, err
 	}
 	s, err := openSubject(path, &o)
@@ -36,12 +41,12 @@ func Model(ctx context.Context, path string, o Options) (report *Report, err err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	run := &modelRun{options: &o, truth: s}
+	run := &modelRun{options: &o, truth: s, found: found}
 	if o.Other == "" {
 		if err := s.refuse(path, o.Import); err != nil {
 			return nil, err
 		}
-		if err := o.anyCompared(func(e Engine) string { return run.idle(s, e) }); err != nil {
+		if err := o.anyCompared(func(e Engine) string { return run.idle(s, e) }); err != nil && len(o.Against) == 0 {
 			return nil, fmt.Errorf("%q: %w", path, err)
 		}
 	}
@@ -54,6 +59,7 @@ func Model(ctx context.Context, path string, o Options) (report *Report, err err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, engines.close()) }()
+	engines.level = o.Optimization
 	report = &Report{
 		Schema: Schema, Subject: path, Seed: o.Seed, Engines: engines.status, Notes: append([]string{}, s.notes...),
 	}
@@ -68,7 +74,10 @@ func Model(ctx context.Context, path string, o Options) (report *Report, err err
 		report.Covered = append(report.Covered, o.coverage(s))
 	}
 	report.conclude()
-	return report, nil
+	if then != nil {
+		err = then(report)
+	}
+	return report, err
 }
 
 // all makes the rows.
@@ -95,6 +104,11 @@ func (r *modelRun) all(ctx context.Context) error {
 	}
 	if r.options.Other != "" {
 		if err := r.other(ctx, report); err != nil {
+			return err
+		}
+	}
+	if len(r.options.Against) > 0 {
+		if err := r.against(ctx); err != nil {
 			return err
 		}
 	}
@@ -126,6 +140,7 @@ type modelRun struct {
 	cases   []*modelCase
 	want    []map[string]tensor.Array // by case, then by output
 	report  *Report
+	found   *failing // nil: nobody asks
 }
 
 // note adds a note to the report, once.
@@ -184,10 +199,15 @@ func (r *modelRun) unfit(err error) error {
 
 // compare runs a model on every engine and case; label tells a second model's rows apart.
 func (r *modelRun) compare(ctx context.Context, s *subject, label string) ([]Result, error) {
+	rows, err := r.rows(ctx, s, label)
+	r.found.noteRows(r, s, rows)
+	return rows, err
+}
+
+func (r *modelRun) rows(ctx context.Context, s *subject, label string) (rows []Result, err error) {
 	if r.truth.walked() {
 		return r.byBlocks(ctx, s, label)
 	}
-	var rows []Result
 	for _, e := range r.engines.list {
 		if reason := r.idle(s, e); reason != "" {
 			if e == Kernel {

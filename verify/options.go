@@ -19,6 +19,8 @@ type Options struct {
 	Open     Opener // nil: ort.Open with its defaults
 	Progress func(string)
 
+	Optimization ort.Optimization // how far ONNX Runtime rewrites graphs
+
 	// For Operators alone.
 	Quick bool // one small size of ordinary numbers instead of all
 
@@ -28,6 +30,8 @@ type Options struct {
 	Grid     [2]int                    // zero: chosen, where the model takes one
 	Full     bool                      // also one run of the kernels against the bodies at the model's full length
 	Inputs   map[string]*tensor.Tensor // instead of seeded ones
+	Ranges   []Range                   // of seeded ones; the last that is about an input holds
+	Against  map[string]*tensor.Tensor // outputs that were stored before, for Inputs: the engines are held against them too
 	Import   importer.Options          // how to read a checkpoint
 	Export   export.Options            // how to export a checkpoint
 	Source   *reference.Model          // what an exported file was made from, before its weights were rounded

@@ -39,7 +39,7 @@ func (r *modelRun) other(ctx context.Context, report *Report) (err error) {
 			report.Notes = append(report.Notes, fmt.Sprintf("%q: %s", r.options.Other, note))
 		}
 	}
-	second := &modelRun{options: r.options, engines: r.engines, truth: r.truth, want: r.want, report: report}
+	second := &modelRun{options: r.options, engines: r.engines, truth: r.truth, want: r.want, report: report, found: r.found}
 	if err := r.options.anyCompared(func(e Engine) string { return second.idle(s, e) }); err != nil {
 		return fmt.Errorf("%q: %w", r.options.Other, err)
 	}

@@ -115,7 +115,12 @@ func (p *PreFlight) seeCall(c *opCall, block int, causal bool) {
 	}
 	of := PreFlightLayer{Block: block, MinKey: Number(minKey), MaxKey: Number(maxKey), MinBias: Number(minBias), MaxBias: Number(maxBias),
 		LowestBest: Number(best), Naive: naive}
-	if i := slices.IndexFunc(p.Layers, func(l PreFlightLayer) bool { return l.Block == block }); i >= 0 {
+	p.add(of)
+}
+
+// add merges what is known of a layer.
+func (p *PreFlight) add(of PreFlightLayer) {
+	if i := slices.IndexFunc(p.Layers, func(l PreFlightLayer) bool { return l.Block == of.Block }); i >= 0 {
 		p.Layers[i].merge(of)
 		return
 	}

@@ -90,6 +90,9 @@ type Worst struct {
 	Tolerance Number `json:"tolerance"`
 }
 
+// Error is |Got - Want|: +Inf where only one of them is a finite number.
+func (w *Worst) Error() float64 { return distance(float64(w.Got), float64(w.Want)) }
+
 // Ratio is error over tolerance: at most 1 where the element passes.
 func (w *Worst) Ratio() float64 {
 	return excess(float64(w.Got), float64(w.Want), float64(w.Tolerance))

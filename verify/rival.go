@@ -153,6 +153,7 @@ func (w *walk) judge(v *rival, j int, s stage) tensor.Array {
 	layer.addTensor(id, got, s.value, l)
 	if v.blocks.Pass && !layer.Pass {
 		v.blocks.Located = s.name
+		w.noteFailing(v, j, s.name, s.value)
 	}
 	v.blocks.absorb(&layer)
 	of := v.log.at(w.label+s.name, w.block)

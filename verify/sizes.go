@@ -96,7 +96,7 @@ func (o *Options) cases(ctx context.Context, s *subject) ([]*modelCase, error) {
 
 // newCase makes the inputs of one size.
 func (o *Options) newCase(s *subject, size InputSizes, number uint64) (*modelCase, error) {
-	size.Padded = true
+	size.Padded, size.Ranges = true, o.Ranges
 	in, made, err := SeededInputs(s.graph, o.Inputs, size, o.Seed+number)
 	if err != nil {
 		return nil, err

@@ -48,6 +48,7 @@ func flagError(err error) *failure {
 	}
 	want, ok := map[string]string{
 		"int": "a whole number", "uint64": "a whole number, 0 or more", "float64": "a number", "bool": "true or false",
+		"intSlice": "whole numbers, with commas between them",
 	}[invalid.GetFlag().Value.Type()]
 	if !ok {
 		return usagef("%w", err)
@@ -67,6 +68,10 @@ const maxThreads = 1024
 
 func (r *runtimeFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&r.threads, "threads", 0, fmt.Sprintf("threads of ONNX Runtime, at most %d (0: it decides)", maxThreads))
+	r.addLibrary(f)
+}
+
+func (r *runtimeFlags) addLibrary(f *pflag.FlagSet) {
 	f.StringVar(&r.library, "ort", "", "the ONNX Runtime library to use, `LIB` (default: found, or fetched once)")
 	f.BoolVar(&r.offline, "offline", false, "never fetch anything")
 }

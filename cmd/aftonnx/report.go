@@ -10,17 +10,50 @@ import (
 )
 
 // printReport writes a report as JSON or as a table of its rows. On a terminal the tolerances follow the table, a line
-// each; piped, they are a column.
-func (a *app) printReport(r *verify.Report) error {
+// each; piped, they are a column. A table of the layers comes second, if asked for.
+func (a *app) printReport(r *verify.Report, layers bool) error {
 	if a.json {
 		return a.printJSON(r)
 	}
 	a.printRows(r)
+	if layers {
+		fmt.Fprintln(a.out)
+		a.printLayers(r)
+	}
 	return nil
 }
 
+// printLayers is the errors at the block boundaries and inside the blocks: what a layer adds of its own, and what there is of all
+// up to it.
+func (a *app) printLayers(r *verify.Report) {
+	t := &table{header: []string{"layer", "engine", "own error", "own rms", "of allowed", "accumulated", "accumulated rms", "verdict"}}
+	for i := range r.Layers {
+		l := &r.Layers[i]
+		name, engine, verdict := l.Name, string(l.Engine), wordPass
+		if l.Setting != "" {
+			name += " (" + l.Setting + ")"
+		}
+		if l.Bodies {
+			engine += ", bodies"
+		}
+		if !l.Pass {
+			verdict = wordFail
+		}
+		used := ""
+		if l.Own.OfAllowed != nil {
+			used = fmt.Sprintf("%.2g%%", 100*float64(*l.Own.OfAllowed))
+		}
+		total := []string{"", ""}
+		if l.Accumulated != nil {
+			total = []string{fmt.Sprintf("%.2e", float64(l.Accumulated.MaxAbs)), fmt.Sprintf("%.2e", float64(l.Accumulated.RMS))}
+		}
+		t.add(name, engine, fmt.Sprintf("%.2e", float64(l.Own.MaxAbs)), fmt.Sprintf("%.2e", float64(l.Own.RMS)), used, total[0], total[1], verdict)
+	}
+	a.printTable(t)
+}
+
 func (a *app) printRows(r *verify.Report) {
-	t := &table{header: []string{"result", "engine", "type", "cases", "max error", "of max", "of allowed", "calls", "verdict"}}
+	t := &table{header: []string{"result", "engine", "type", "cases", "max error", "of max", "observed/allowed", "calls", "verdict"}}
 	if !a.terminal {
 		t.header = append(t.header, "worst at", "got", "want", "tolerance", "derived from")
 	}
@@ -64,7 +97,7 @@ func reportCells(row *verify.Result) []string {
 	}
 	used := ""
 	if row.Worst != nil && row.Kind != verify.KindRounding {
-		used = fmt.Sprintf("%.2g%%", 100*row.Worst.Ratio())
+		used = observed(row.Worst)
 	}
 	calls := ""
 	if row.Calls > 0 || row.Nodes > 0 {
@@ -74,7 +107,12 @@ func reportCells(row *verify.Result) []string {
 	if verdict == wordFinite {
 		largest, relative = fmt.Sprintf("%.2e", float64(row.FiniteMaxAbs)), ""
 	}
-	return []string{row.Name, string(row.Engine), row.DType, fmt.Sprint(row.Cases), largest, relative, used, calls, verdict}
+	return []string{row.Label(), string(row.Engine), row.DType, fmt.Sprint(row.Cases), largest, relative, used, calls, verdict}
+}
+
+// observed is an element's error, what it may be and how much of that it takes.
+func observed(w *verify.Worst) string {
+	return fmt.Sprintf("%.2g/%.2g %.2g%%", w.Error(), float64(w.Tolerance), 100*w.Ratio())
 }
 
 func worstCells(row *verify.Result) []string {
@@ -97,18 +135,27 @@ func (a *app) explain(r *verify.Report) {
 		for _, note := range r.Notes {
 			a.say("note: %s", note)
 		}
+		if r.PreFlight != nil {
+			for _, text := range r.PreFlight.Says() {
+				a.say("pre-flight: %s", text)
+			}
+		}
 		a.say("covered: %s", strings.Join(r.Covered, "; "))
 	}
+	wide := false
 	for i := range r.Results {
 		if row := &r.Results[i]; row.Finite > 0 && row.Kind == verify.KindOutput && row.Engine == verify.Portable {
 			a.say("note: %s, %s: in %d of %d cases keys and biases span more than the function bodies are exact in: there they are "+
-				"only finite, and off by %.2g", row.Name, row.Engine, row.Finite, row.Cases, float64(row.FiniteMaxAbs))
-			a.say("hint: aftonnx export --portable-math double makes them exact in a much wider range")
+				"only finite, and off by %.2g", row.Label(), row.Engine, row.Finite, row.Cases, float64(row.FiniteMaxAbs))
+			wide = true
 		}
+	}
+	if wide {
+		a.say("hint: aftonnx export --portable-math double makes them exact in a much wider range")
 	}
 	for i := range r.Results {
 		if row := &r.Results[i]; row.Problem != "" {
-			a.say("%s, %s, %s: %s", row.Name, row.Engine, row.DType, row.Problem)
+			a.say("%s, %s, %s: %s", row.Label(), row.Engine, row.DType, row.Problem)
 			if row.Located != "" {
 				a.say("  first layer that differs: %s", row.Located)
 			}

@@ -115,7 +115,7 @@ func assignment(flag, s string) (string, string, error) {
 func (a *app) readInputs(single []string, all string, order []string) (given map[string]*tensor.Tensor, out []string, err error) {
 	given = map[string]*tensor.Tensor{}
 	if all != "" {
-		if given, err = readAll(all, order); err != nil {
+		if given, err = readAll(all, arrayFolder{"input", order}); err != nil {
 			return nil, nil, err
 		}
 		names := slices.Sorted(maps.Keys(given))
@@ -164,7 +164,13 @@ func gridTensor(flag, s string) (*tensor.Tensor, error) {
 	return tensor.FromInt64s([]int{2}, []int64{int64(grid[0]), int64(grid[1])})
 }
 
-func readAll(path string, order []string) (map[string]*tensor.Tensor, error) {
+// arrayFolder says what of a test data set is read: "input" or "output", and the names that files without one have.
+type arrayFolder struct {
+	kind  string
+	order []string
+}
+
+func readAll(path string, want arrayFolder) (map[string]*tensor.Tensor, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, inputError(path, err)
@@ -188,29 +194,29 @@ func readAll(path string, order []string) (map[string]*tensor.Tensor, error) {
 			}
 		}
 	}
-	if err := readDataSet(path, entries, order, given); err != nil {
+	if err := readDataSet(path, entries, want, given); err != nil {
 		return nil, err
 	}
 	if len(given) == 0 {
-		return nil, inputf("%q: holds no inputs, want NAME.npy or input_0.pb, input_1.pb, ...", path)
+		return nil, inputf("%q: holds no %ss, want NAME.npy or %[2]s_0.pb, %[2]s_1.pb, ...", path, want.kind)
 	}
 	return given, nil
 }
 
-var dataSetInput = regexp.MustCompile(`^input_(\d+)\.pb$`)
+var dataSetFile = regexp.MustCompile(`^(input|output)_(\d+)\.pb$`)
 
-// readDataSet reads input_N.pb in the order of N.
-func readDataSet(dir string, entries []os.DirEntry, order []string, given map[string]*tensor.Tensor) error {
+// readDataSet reads input_N.pb, or output_N.pb, in the order of N.
+func readDataSet(dir string, entries []os.DirEntry, want arrayFolder, given map[string]*tensor.Tensor) error {
 	type member struct {
 		n    int
 		file string
 	}
 	var members []member
 	for _, e := range entries {
-		if m := dataSetInput.FindStringSubmatch(e.Name()); m != nil {
-			n, err := strconv.Atoi(m[1])
+		if m := dataSetFile.FindStringSubmatch(e.Name()); m != nil && m[1] == want.kind {
+			n, err := strconv.Atoi(m[2])
 			if err != nil {
-				return inputf("%q: %q is no number of an input", dir, m[1])
+				return inputf("%q: %q is no number of an %s", dir, m[2], want.kind)
 			}
 			members = append(members, member{n, e.Name()})
 		}
@@ -223,10 +229,10 @@ func readDataSet(dir string, entries []os.DirEntry, order []string, given map[st
 			return err
 		}
 		if name == "" {
-			if m.n >= len(order) {
-				return inputf("%q: has no name, and the model has %d inputs", path, len(order))
+			if m.n >= len(want.order) {
+				return inputf("%q: has no name, and the model has %d %ss", path, len(want.order), want.kind)
 			}
-			name = order[m.n]
+			name = want.order[m.n]
 		}
 		if given[name] != nil {
 			return inputf("%q: holds %q, which another file of the folder holds too", path, name)

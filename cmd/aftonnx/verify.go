@@ -15,16 +15,19 @@ import (
 )
 
 type verifyFlags struct {
-	runtime  runtimeFlags
-	source   importFlags
-	export   exportFlags
-	engines  []string
-	inputs   []string
-	all      string
-	batch    int
-	sequence int
-	full     bool
-	seed     uint64
+	runtime runtimeFlags
+	source  importFlags
+	export  exportFlags
+	sweep   sweepFlags
+	judge   judgeFlags
+	engines []string
+	inputs  []string
+	all     string
+	against string
+	repro   string
+	layers  bool
+	full    bool
+	seed    uint64
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -45,14 +48,17 @@ too is held against the first one's truth. Exit code 1: something differs.`,
 		"engines to compare, a comma-separated `LIST` of kernel, portable, native (default: all)")
 	f.StringArrayVarP(&o.inputs, "input", "i", nil, "an input, `NAME=FILE` (.npy, .pb), instead of a random one")
 	f.StringVar(&o.all, "inputs", "", "inputs from an .npz file, a folder of .npy files or a test data set, `PATH`")
-	f.IntVar(&o.batch, "batch", 0, "the batch of random inputs (0: 2)")
-	f.IntVar(&o.sequence, "sequence", 0, "the sequence length of random inputs (0: at most 64, chosen by cost)")
+	f.StringVar(&o.against, "against", "", "outputs to compare with too, from an .npz file, a folder of .npy files or a test data set, `PATH`")
+	f.StringVar(&o.repro, "repro", "", "if an output differs, write the smallest failing model with its inputs and outputs into a new folder, `DIR`")
+	f.BoolVar(&o.layers, "layers", false, "also print the errors layer by layer: of its own, and accumulated")
 	f.BoolVar(&o.full, "full", false, "also run the kernels against the function bodies at the model's full length")
 	f.Uint64Var(&o.seed, "seed", 0, "the seed of random inputs")
 	a.addJSON(f, verify.Schema)
 	o.source.add(f)
 	o.export.add(f)
-	o.runtime.add(f)
+	o.sweep.add(f)
+	o.judge.add(f)
+	o.runtime.addLibrary(f)
 	return cmd
 }
 
@@ -63,31 +69,39 @@ func (a *app) verify(cmd *cobra.Command, args []string, o *verifyFlags) error {
 	}
 	var report *verify.Report
 	if len(args) == 0 {
-		if err := operatorFlags(cmd.Flags()); err != nil {
+		if err := operatorFlags(cmd.Flags(), o); err != nil {
 			return err
 		}
 		report, err = verify.Operators(a.ctx, *options)
 	} else {
-		report, err = a.verifyModel(cmd.Flags(), args, options, o)
+		report, options, err = a.verifyModel(cmd.Flags(), args, options, o)
 	}
 	a.stepsDone()
 	if err != nil {
 		return err
 	}
-	if err := a.printReport(report); err != nil {
+	if err := a.printReport(report, o.layers); err != nil {
 		return err
 	}
 	a.explain(report)
+	if o.repro != "" && !report.Pass {
+		if err := a.reproduce(args[0], options, report, o.repro); err != nil {
+			return err
+		}
+	}
 	return verdict(report)
 }
 
 // operatorFlags refuses the flags that only a model has a use for.
-func operatorFlags(f *pflag.FlagSet) (err error) {
+func operatorFlags(f *pflag.FlagSet, o *verifyFlags) (err error) {
 	f.Visit(func(flag *pflag.Flag) {
 		if !slices.Contains([]string{"engine", "seed", "json", "ort", "offline", "threads"}, flag.Name) {
 			err = usagef("--%s: needs a model", flag.Name).hint("without an argument the operator set is verified")
 		}
 	})
+	if err == nil && len(o.sweep.threads) > 1 {
+		return usagef("--threads: several numbers need a model").hint("without an argument the operator set is verified")
+	}
 	return err
 }
 
@@ -103,15 +117,17 @@ func checkpointFlags(f *pflag.FlagSet, path string) (err error) {
 	return err
 }
 
-func (a *app) verifyModel(flags *pflag.FlagSet, args []string, options *verify.Options, o *verifyFlags) (*verify.Report, error) {
+// verifyModel verifies a model in all settings. The options of one that fails, if any does, come second.
+func (a *app) verifyModel(flags *pflag.FlagSet, args []string, options *verify.Options, o *verifyFlags) (
+	*verify.Report, *verify.Options, error) {
 	ports := &modelPorts{ // what a checkpoint's export will take and give
-		path: args[0], outputs: []onnxgraph.Value{{Name: "y"}}, optional: "grid",
+		path: args[0], outputs: []onnxgraph.Value{{Name: "y"}, {Name: "logits"}}, optional: "grid",
 		inputs: []onnxgraph.Value{{Name: "x", DType: options.Export.DType}, {Name: "grid", DType: tensor.Int64}},
 	}
 	for i, path := range args { // both are judged before work starts
 		f, err := openFile(path)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if i == 0 && f.graph != nil {
 			ports.inputs, ports.outputs, ports.optional = f.graph.Inputs(), f.graph.Outputs(), ""
@@ -119,33 +135,57 @@ func (a *app) verifyModel(flags *pflag.FlagSet, args []string, options *verify.O
 		}
 		f.close()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if len(args) == 2 {
 		options.Other = args[1]
 	}
+	if o.repro != "" {
+		if err := checkNewFolder(o.repro); err != nil {
+			return nil, nil, err
+		}
+	}
 	var err error
 	if options.Inputs, err = a.modelInputs(ports, o.inputs, o.all); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return verify.Model(a.ctx, args[0], *options)
+	if o.against != "" {
+		if options.Against, err = readOutputs(o.against, ports); err != nil {
+			return nil, nil, err
+		}
+	}
+	sweep, err := o.sweep.sweep(flags, &o.export)
+	if err != nil {
+		return nil, nil, err
+	}
+	return verify.Models(a.ctx, args[0], *options, sweep)
 }
 
 func (o *verifyFlags) options(a *app, cmd *cobra.Command) (*verify.Options, error) {
-	if err := notNegative(cmd.Flags(), "batch", "sequence"); err != nil {
-		return nil, err
-	}
 	engines, err1 := parseEngines(o.engines)
 	source, err2 := o.source.options(cmd.Flags())
-	written, err3 := o.export.options(source.Grid)
-	if err := errors.Join(o.runtime.check(), err1, err2, err3, checkSizes(o.sequence, source.Grid)); err != nil {
+	sweep, err3 := o.sweep.sweep(cmd.Flags(), &o.export)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	return &verify.Options{
-		Engines: engines, Seed: o.seed, Threads: o.runtime.threads, Open: o.runtime.opener(a), Progress: a.step,
-		Batch: o.batch, Sequence: o.sequence, Grid: source.Grid, Full: o.full, Import: source, Export: written,
-	}, nil
+	one := o.export
+	one.dtype = sweep.DTypes[0].String()
+	written, err := one.options(source.Grid)
+	for _, n := range sweep.Sequences {
+		err = errors.Join(err, checkSizes(n, source.Grid))
+	}
+	if err != nil {
+		return nil, err
+	}
+	options := &verify.Options{
+		Engines: engines, Seed: o.seed, Open: o.runtime.opener(a), Progress: a.step, Grid: source.Grid, Full: o.full,
+		Import: source, Export: written,
+	}
+	if len(sweep.Threads) > 0 {
+		options.Threads = sweep.Threads[0]
+	}
+	return options, errors.Join(o.judge.set(options), o.sweep.setRanges(options))
 }
 
 // exportFlags say how a model is written.
