@@ -400,6 +400,45 @@ func TestReproduce_body(t *testing.T) {
 	}
 }
 
+// Somebody else's model is told apart node by node: the first value that an engine gets wrong is named, errors are a node's own.
+func TestModel_nodes(t *testing.T) {
+	needRuntime(t)
+	p := proto.CloneOf(exported(t, newMaker(t).language(), export.Options{}))
+	p.ProducerName = "somebody"
+	for _, f := range p.GetFunctions() {
+		for _, n := range f.GetNode() {
+			if n.GetOpType() == "Sigmoid" {
+				n.OpType = "Tanh"
+			}
+		}
+	}
+	r, err := Model(t.Context(), writeModel(t, p), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row := find(t, r, "logits", Kernel); !row.Pass || row.Located != "" {
+		t.Errorf("kernel: %s, located %q", row.Problem, row.Located)
+	}
+	if row := find(t, r, "logits", Portable); row.Pass || row.Located != "layers.0.aft" {
+		t.Errorf("portable: pass %v, located %q", row.Pass, row.Located)
+	}
+	seen := map[string]bool{}
+	for _, l := range r.Layers {
+		if wrong := l.Engine == Portable && strings.HasSuffix(l.Name, ".aft"); l.Pass == wrong || l.Accumulated == nil {
+			t.Errorf("%s, %s: %+v", l.Engine, l.Name, l)
+		}
+		seen[l.Name] = true
+		if l.Engine == Portable && l.Name == "layers.1.y" && l.Accumulated.MaxAbs < 1e3*l.Own.MaxAbs {
+			t.Errorf("%s: own %+v, accumulated %+v", l.Name, l.Own, l.Accumulated)
+		}
+	}
+	for _, name := range []string{"layers.0.q", "layers.1.h", "layers.2.y", "logits"} {
+		if !seen[name] {
+			t.Errorf("%s is not shown", name)
+		}
+	}
+}
+
 // Somebody else's model is reproduced whole, and a report that passes not at all.
 func TestReproduce_whole(t *testing.T) {
 	good, bad := lateFault(t)

@@ -11,10 +11,12 @@ import (
 type Layer struct {
 	Setting string `json:"setting,omitempty"` // what of a sweep it belongs to
 	Name    string `json:"name"`              // the value, as the graph calls it
-	Block   int    `json:"block"`             // from 0; -1: before the first, as many as there are: behind the last
-	Engine  Engine `json:"engine"`
-	Bodies  bool   `json:"bodies"` // of the native engine: with the function bodies in the nodes' place
-	Pass    bool   `json:"pass"`   // whether Own is allowed
+	// Block is counted from 0; -1: before the first, as many as there are: behind the last. Of somebody else's model it is the
+	// place of the node that makes the value, of those that a run needs.
+	Block  int    `json:"block"`
+	Engine Engine `json:"engine"`
+	Bodies bool   `json:"bodies"` // of the native engine: with the function bodies in the nodes' place
+	Pass   bool   `json:"pass"`   // whether Own is allowed
 	// Own is the error that the layer itself makes: the truth is computed from what the engine put into it.
 	Own Deviation `json:"own"`
 	// Accumulated is the error of everything up to here: the truth is computed from the inputs of the model. Null inside a

@@ -222,7 +222,7 @@ func (r *modelRun) rows(ctx context.Context, s *subject, label string) (rows []R
 		}
 		rows = append(rows, of...)
 	}
-	return rows, nil
+	return rows, r.byNodes(ctx, s, label, rows)
 }
 
 func (r *modelRun) engine(ctx context.Context, s *subject, e Engine, label string) (rows []Result, err error) {

@@ -41,7 +41,7 @@ func (k *kept) add(name string, v *value) {
 
 // keeps reports whether this run uses and adds to what the model keeps.
 func (e *execution) keeps() bool {
-	return e.options.Watch == nil && len(e.options.Given) == 0 && len(e.options.Hollow) == 0
+	return e.options.Watch == nil && e.options.Replace == nil && len(e.options.Given) == 0 && len(e.options.Hollow) == 0
 }
 
 // constantInputs reports whether a node's operands are constants, or were made of constants and kept.

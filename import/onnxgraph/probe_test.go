@@ -2,6 +2,7 @@ package onnxgraph
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,6 +37,9 @@ func TestRunOptions(t *testing.T) {
 		{"watched", RunOptions{Watch: watch}, 14, map[string][]float64{"p": {7}, "y": {14}}},
 		{"given", RunOptions{Watch: watch, Given: map[string]*tensor.Tensor{"p": floats(t, []int{1, 1}, 5)}}, 10,
 			map[string][]float64{"y": {10}}},
+		{"replaced", RunOptions{Watch: watch, Replace: func(name string) *tensor.Tensor {
+			return map[string]*tensor.Tensor{"p": floats(t, []int{1, 1}, 6)}[name]
+		}}, 12, map[string][]float64{"p": {7}, "y": {12}}},
 		{"hollow", RunOptions{Watch: watch, Hollow: map[string]bool{"p": true}}, 0, map[string][]float64{"p": {0}, "y": {0}}},
 	} {
 		clear(seen)
@@ -45,6 +49,15 @@ func TestRunOptions(t *testing.T) {
 		if diff := cmp.Diff(test.seen, seen); diff != "" {
 			t.Errorf("%s: saw (-want +got):\n%s", test.name, diff)
 		}
+	}
+}
+
+// A value goes where one of its shape was.
+func TestRunOptions_replaceShape(t *testing.T) {
+	m, in := probed(t)
+	_, err := m.Run(context.Background(), in, RunOptions{Replace: func(string) *tensor.Tensor { return floats(t, []int{2}, 1, 2) }})
+	if err == nil || !strings.Contains(err.Error(), `output "p": the value in its place has shape (2), want (1,1)`) {
+		t.Error(err)
 	}
 }
 
