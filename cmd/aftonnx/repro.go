@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/aftonnx/aftonnx/internal/atomicfile"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/verify"
@@ -78,7 +79,7 @@ func writeBundle(dir string, b *verify.Bundle) error {
 		return outputError(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := os.WriteFile(filepath.Join(dir, name), files[name], 0o666); err != nil {
+		if err := atomicfile.Write(filepath.Join(dir, name), atomicfile.Options{}, files[name]); err != nil {
 			return outputError(err)
 		}
 	}
