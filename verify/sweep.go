@@ -124,6 +124,27 @@ func (r *Report) set(name string) {
 	}
 }
 
+// SetRuntime adds to the setting of all rows which ONNX Runtime it was: its version, or where it ran nothing the library.
+func (r *Report) SetRuntime(library string) {
+	name := library
+	for _, e := range r.Engines {
+		if about, _, found := strings.Cut(e.About, ","); found && strings.HasPrefix(about, "ONNX Runtime ") {
+			name = about
+		}
+	}
+	add := func(setting *string) {
+		if *setting = name + ", " + *setting; strings.HasSuffix(*setting, ", ") {
+			*setting = name
+		}
+	}
+	for i := range r.Results {
+		add(&r.Results[i].Setting)
+	}
+	for i := range r.Layers {
+		add(&r.Layers[i].Setting)
+	}
+}
+
 // Merge adds another setting's report of the same subject.
 func (r *Report) Merge(of *Report) {
 	r.Pass = r.Pass && of.Pass

@@ -68,11 +68,11 @@ const maxThreads = 1024
 
 func (r *runtimeFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&r.threads, "threads", 0, fmt.Sprintf("threads of ONNX Runtime, at most %d (0: it decides)", maxThreads))
-	r.addLibrary(f)
+	f.StringVar(&r.library, "ort", "", "the ONNX Runtime library to use, `LIB` (default: found, or fetched once)")
+	r.addOffline(f)
 }
 
-func (r *runtimeFlags) addLibrary(f *pflag.FlagSet) {
-	f.StringVar(&r.library, "ort", "", "the ONNX Runtime library to use, `LIB` (default: found, or fetched once)")
+func (r *runtimeFlags) addOffline(f *pflag.FlagSet) {
 	f.BoolVar(&r.offline, "offline", false, "never fetch anything")
 }
 

@@ -16,6 +16,7 @@ import (
 
 type verifyFlags struct {
 	runtime runtimeFlags
+	library []string
 	source  importFlags
 	export  exportFlags
 	sweep   sweepFlags
@@ -58,7 +59,9 @@ too is held against the first one's truth. Exit code 1: something differs.`,
 	o.export.add(f)
 	o.sweep.add(f)
 	o.judge.add(f)
-	o.runtime.addLibrary(f)
+	f.StringArrayVar(&o.library, "ort", nil,
+		"the ONNX Runtime library to use, `LIB` (default: found, or fetched once); given several times, each is verified with")
+	o.runtime.addOffline(f)
 	return cmd
 }
 
@@ -67,13 +70,20 @@ func (a *app) verify(cmd *cobra.Command, args []string, o *verifyFlags) error {
 	if err != nil {
 		return err
 	}
-	var report *verify.Report
 	if len(args) == 0 {
 		if err := operatorFlags(cmd.Flags(), o); err != nil {
 			return err
 		}
+	}
+	var report *verify.Report
+	switch {
+	case len(o.library) > 1 && o.repro != "":
+		return usagef("--repro: wants one ONNX Runtime, --ort is there %d times", len(o.library))
+	case len(o.library) > 1:
+		report, err = a.verifyEach(cmd.Flags(), args, o.library)
+	case len(args) == 0:
 		report, err = verify.Operators(a.ctx, *options)
-	} else {
+	default:
 		report, options, err = a.verifyModel(cmd.Flags(), args, options, o)
 	}
 	a.stepsDone()
@@ -163,6 +173,9 @@ func (a *app) verifyModel(flags *pflag.FlagSet, args []string, options *verify.O
 }
 
 func (o *verifyFlags) options(a *app, cmd *cobra.Command) (*verify.Options, error) {
+	if len(o.library) > 0 {
+		o.runtime.library = o.library[0]
+	}
 	engines, err1 := parseEngines(o.engines)
 	source, err2 := o.source.options(cmd.Flags())
 	sweep, err3 := o.sweep.sweep(cmd.Flags(), &o.export)
