@@ -217,6 +217,16 @@ func TestModels(t *testing.T) {
 	}
 }
 
+// A sequence longer than the biases reach is refused in the reference's words, whatever engines there are.
+func TestModels_tooLong(t *testing.T) {
+	needRuntime(t)
+	path := writeModel(t, exported(t, newMaker(t).language(), export.Options{}))
+	_, _, err := Models(t.Context(), path, Options{}, Sweep{Sequences: []int{testLength, testLength + 1}})
+	if err == nil || !strings.Contains(err.Error(), "sequence 13: engine reference: ") {
+		t.Error(err)
+	}
+}
+
 // The options of a setting that fails come back: what is wrong shows from the fifth position on.
 func TestModels_failed(t *testing.T) {
 	good, bad := lateFault(t)

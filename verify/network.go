@@ -240,6 +240,10 @@ func (w *walk) seeTruth(name string, value tensor.Array) {
 // judgeBlock judges the block at hand, its weights in b, in case j.
 func (w *walk) judgeBlock(b *reference.Block, j int) error {
 	names := blockNames(w.model, w.block)
+	half, err := b.Attend(w.truth[j], w.at[j]) // which says whether the block takes what goes into it
+	if err != nil {
+		return err
+	}
 	var shared tensor.Array
 	for _, v := range w.leaders() {
 		squares := shared
@@ -272,15 +276,11 @@ func (w *walk) judgeBlock(b *reference.Block, j int) error {
 			return err
 		}
 	}
-	return w.advance(b, names.output, j)
+	return w.advance(b, names.output, j, half)
 }
 
-// advance takes the truth through the block at hand.
-func (w *walk) advance(b *reference.Block, output string, j int) error {
-	half, err := b.Attend(w.truth[j], w.at[j])
-	if err != nil {
-		return err
-	}
+// advance takes the truth, half of which is there, through the block at hand.
+func (w *walk) advance(b *reference.Block, output string, j int, half tensor.Array) (err error) {
 	if w.own {
 		if err := w.run.report.PreFlight.seeBlock(b, w.block, w.truth[j], half, w.at[j]); err != nil {
 			return err
