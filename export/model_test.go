@@ -144,6 +144,7 @@ func checkGraph(t *testing.T, p *onnxpb.ModelProto) {
 	}
 }
 
+// Rule E13 of docs/hostile.md.
 func TestModel_deterministic(t *testing.T) {
 	build := func() []byte {
 		m := &reference.Model{}

@@ -166,6 +166,9 @@ func TestONNXRefused(t *testing.T) {
 		{"a weight twice", func(p *onnxpb.ModelProto) {
 			p.Graph.Initializer = append(p.Graph.Initializer, p.Graph.Initializer[0])
 		}, "two of that name"},
+		{"O31 metadata twice", func(p *onnxpb.ModelProto) {
+			p.MetadataProps = append(p.MetadataProps, &onnxpb.StringStringEntryProto{Key: "k"}, &onnxpb.StringStringEntryProto{Key: "k"})
+		}, `metadata "k": there are two of that key`},
 		{"a value twice", func(p *onnxpb.ModelProto) { p.Graph.Node = append(p.Graph.Node, p.Graph.Node[0]) }, "two nodes make it"},
 		{"a weight missing", func(p *onnxpb.ModelProto) { p.Graph.Initializer = p.Graph.Initializer[1:] }, `"layers.0.q.weight"`},
 		{"an integer weight", func(p *onnxpb.ModelProto) {

@@ -29,6 +29,9 @@ type graph struct {
 
 func newGraph(p *onnxpb.ModelProto, dir string) (*graph, error) {
 	g := &graph{proto: p, dir: dir, stored: map[string]*onnxpb.TensorProto{}, makers: map[string]*onnxpb.NodeProto{}}
+	if key, twice := onnxpb.RepeatedMetadata(p); twice {
+		return nil, &Error{Place: "metadata " + strconv.Quote(key), Found: "there are two of that key"}
+	}
 	for _, t := range p.GetGraph().GetInitializer() {
 		if g.stored[t.GetName()] != nil {
 			return nil, &Error{Place: "initializer " + strconv.Quote(t.GetName()), Found: "there are two of that name"}

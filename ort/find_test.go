@@ -120,6 +120,8 @@ func TestFindRefusesABadNamedLibrary(t *testing.T) {
 }
 
 // A library beside the program's working directory must never be taken.
+//
+// Rule R2 of docs/hostile.md.
 func TestFindIgnoresTheWorkingDirectory(t *testing.T) {
 	unsetEnv(t)
 	dir := t.TempDir()

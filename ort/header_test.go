@@ -92,6 +92,8 @@ func TestSlots(t *testing.T) {
 }
 
 // Our OrtCustomOp is the beginning of the official one, up to the members of version 17.
+//
+// Rule R21 of docs/hostile.md.
 func TestCustomOpMembers(t *testing.T) {
 	_, official := officialHeader(t)
 	want := append([]string{"version"}, members(body(t, official, "OrtCustomOp"))...)

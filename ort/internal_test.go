@@ -17,6 +17,8 @@ import (
 
 // A library that sets flush-to-zero would change Go's own arithmetic on this thread. testdata/simple.onnx is made by
 // TestExampleModels.
+//
+// Rule R17 of docs/hostile.md.
 func TestFloatingPointModeIsLeftAlone(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -266,29 +266,29 @@ func TestCraftedModels(t *testing.T) {
 		in    in
 		want  string
 	}{
-		"T beyond W":        {"AFTFull", attrs{causal, gate}, in{q, q, q, x(3, 4)}, `"W"`},
-		"S beyond W":        {"AFTFull", attrs{causal, gate}, in{q, q, q, x(4, 3)}, `"W"`},
-		"K shorter than V":  {"AFTFull", attrs{causal, gate}, in{q, x(1, 3, 2), q, x(4, 4)}, "AFTFull"},
-		"batch of 1":        {"AFTSimple", attrs{causal, gate}, in{x(2, 4, 2), q, q}, `"K"`},
-		"channels":          {"AFTSimple", attrs{causal, gate}, in{q, q, x(1, 4, 3)}, `"V"`},
-		"rank 2":            {"AFTSimple", attrs{causal, gate}, in{x(4, 2), q, q}, `"Q"`},
-		"rank 0":            {"AFTSimple", attrs{causal, gate}, in{x(), q, q}, `"Q"`},
-		"rank 7":            {"AFTSimple", attrs{causal, gate}, in{q, x(1, 1, 1, 1, 1, 4, 2), q}, `"K": has rank 7, want at most 3`},
-		"window":            {"AFTLocal", attrs{causal, gate, intAttr("window", 1000)}, in{q, q, q, x(4, 3)}, `"W"`},
-		"window 0":          {"AFTLocal", attrs{causal, gate, intAttr("window", 0)}, in{q, q, q, x(4, 3)}, `"window"`},
-		"window huge":       {"AFTLocal", attrs{causal, gate, intAttr("window", math.MaxInt64)}, in{q, q, q, x(4, 3)}, `"window"`},
-		"pad":               {"AFTConv1D", attrs{causal, gate, intAttr("pad_left", 3)}, in{q, k, q, x(1, 3)}, `"pad_left"`},
-		"pad negative":      {"AFTConv1D", attrs{causal, gate, intAttr("pad_left", -1)}, in{q, k, q, x(1, 3)}, `"pad_left"`},
-		"heads":             {"AFTConv1D", attrs{causal, gate, intAttr("pad_left", 1)}, in{q, k, q, x(2, 3)}, "AFTConv1D"},
-		"heads not in D":    {"AFTConv1D", attrs{causal, gate, intAttr("pad_left", 1)}, in{x(1, 4, 3), x(1, 4, 2), x(1, 4, 3), x(2, 3)}, "AFTConv1D"},
-		"grid too large":    {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, k, q, x(1, 3, 3), grid(4, 4)}, `"grid"`},
-		"grid overflows":    {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, k, q, x(1, 3, 3), grid(1<<62, 1<<62)}, `"grid"`},
-		"grid wraps to T":   {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, k, q, x(1, 3, 3), grid(1<<62+1, 4)}, `"grid"`},
-		"grid negative":     {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, k, q, x(1, 3, 3), grid(-2, -2)}, `"grid"`},
-		"grid of one value": {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, k, q, x(1, 3, 3), grid(4)}, `"grid"`},
-		"pads":              {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 9, 9)}, in{q, k, q, x(1, 3, 3), grid(2, 2)}, `"pads"`},
-		"causal 2":          {"AFTSimple", attrs{intAttr("causal", 2), gate}, in{q, q, q}, `"causal"`},
-		"gate 9":            {"AFTSimple", attrs{causal, intAttr("gate", 9)}, in{q, q, q}, `"gate"`},
+		"R7 T beyond W":         {"AFTFull", attrs{causal, gate}, in{q, q, q, x(3, 4)}, `"W"`},
+		"R7 S beyond W":         {"AFTFull", attrs{causal, gate}, in{q, q, q, x(4, 3)}, `"W"`},
+		"R20 K shorter than V":  {"AFTFull", attrs{causal, gate}, in{q, x(1, 3, 2), q, x(4, 4)}, "AFTFull"},
+		"R20 batch of 1":        {"AFTSimple", attrs{causal, gate}, in{x(2, 4, 2), q, q}, `"K"`},
+		"R20 channels":          {"AFTSimple", attrs{causal, gate}, in{q, q, x(1, 4, 3)}, `"V"`},
+		"R20 rank 2":            {"AFTSimple", attrs{causal, gate}, in{x(4, 2), q, q}, `"Q"`},
+		"R20 rank 0":            {"AFTSimple", attrs{causal, gate}, in{x(), q, q}, `"Q"`},
+		"R20 rank 7":            {"AFTSimple", attrs{causal, gate}, in{q, x(1, 1, 1, 1, 1, 4, 2), q}, `"K": has rank 7, want at most 3`},
+		"R20 window":            {"AFTLocal", attrs{causal, gate, intAttr("window", 1000)}, in{q, q, q, x(4, 3)}, `"W"`},
+		"R20 window 0":          {"AFTLocal", attrs{causal, gate, intAttr("window", 0)}, in{q, q, q, x(4, 3)}, `"window"`},
+		"R20 window huge":       {"AFTLocal", attrs{causal, gate, intAttr("window", math.MaxInt64)}, in{q, q, q, x(4, 3)}, `"window"`},
+		"R20 pad":               {"AFTConv1D", attrs{causal, gate, intAttr("pad_left", 3)}, in{q, k, q, x(1, 3)}, `"pad_left"`},
+		"R20 pad negative":      {"AFTConv1D", attrs{causal, gate, intAttr("pad_left", -1)}, in{q, k, q, x(1, 3)}, `"pad_left"`},
+		"R20 heads":             {"AFTConv1D", attrs{causal, gate, intAttr("pad_left", 1)}, in{q, k, q, x(2, 3)}, "AFTConv1D"},
+		"R20 heads not in D":    {"AFTConv1D", attrs{causal, gate, intAttr("pad_left", 1)}, in{x(1, 4, 3), x(1, 4, 2), x(1, 4, 3), x(2, 3)}, "AFTConv1D"},
+		"R20 grid too large":    {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, k, q, x(1, 3, 3), grid(4, 4)}, `"grid"`},
+		"R20 grid overflows":    {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, k, q, x(1, 3, 3), grid(1<<62, 1<<62)}, `"grid"`},
+		"R20 grid wraps to T":   {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, k, q, x(1, 3, 3), grid(1<<62+1, 4)}, `"grid"`},
+		"R20 grid negative":     {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, k, q, x(1, 3, 3), grid(-2, -2)}, `"grid"`},
+		"R20 grid of one value": {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 1, 1)}, in{q, k, q, x(1, 3, 3), grid(4)}, `"grid"`},
+		"R20 pads":              {"AFTConv2D", attrs{causal, gate, intsAttr("pads", 9, 9)}, in{q, k, q, x(1, 3, 3), grid(2, 2)}, `"pads"`},
+		"R20 causal 2":          {"AFTSimple", attrs{intAttr("causal", 2), gate}, in{q, q, q}, `"causal"`},
+		"R20 gate 9":            {"AFTSimple", attrs{causal, intAttr("gate", 9)}, in{q, q, q}, `"gate"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, feeds := aftModel(test.op, test.attrs, test.in)
@@ -307,6 +307,8 @@ func TestCraftedModels(t *testing.T) {
 }
 
 // Nodes that do not fit their declaration never reach a kernel.
+//
+// Rule R22 of docs/hostile.md.
 func TestCraftedNodes(t *testing.T) {
 	rt := open(t)
 	for name, edit := range map[string]func(*onnxpb.ModelProto){
@@ -342,6 +344,8 @@ func TestCraftedNodes(t *testing.T) {
 }
 
 // The bits do not depend on the number of threads, nor on what else is in the batch.
+//
+// Rule N11 of docs/hostile.md.
 func TestSameBitsOverThreads(t *testing.T) {
 	rt := open(t)
 	const b, n, d = 3, 257, 34

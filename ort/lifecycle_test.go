@@ -47,6 +47,8 @@ func square(t testing.TB, n int) map[string]*ort.Tensor {
 }
 
 // A run that would take many seconds ends soon after its context, and the session works on.
+//
+// Rule R18 of docs/hostile.md.
 func TestCancelStopsARun(t *testing.T) {
 	s := load(t, open(t), chain(4000), ort.SessionOptions{Threads: 1})
 	cause := errors.New("enough")
@@ -76,6 +78,8 @@ func TestCancelStopsARun(t *testing.T) {
 }
 
 // Many goroutines on one session, with the collector running all the time: every result has the bits of a run alone.
+//
+// Rules R10, R13 of docs/hostile.md.
 func TestConcurrentRuns(t *testing.T) {
 	rt := open(t)
 	s := load(t, rt, simple(tensor.Float32), ort.SessionOptions{Threads: 2})
@@ -103,6 +107,8 @@ func TestConcurrentRuns(t *testing.T) {
 }
 
 // Close waits for the runs in flight; every other run ends well or with ErrClosed.
+//
+// Rule R11 of docs/hostile.md.
 func TestCloseDuringRun(t *testing.T) {
 	rt := open(t)
 	s, err := rt.LoadBytes(encode(t, chain(60)), ort.SessionOptions{Threads: 1})
@@ -249,10 +255,10 @@ const void *OrtGetApiBase(void) { return &base; }`
 		old  bool
 		want string
 	}{
-		"text":       {text, false, "text.so"},
-		"other":      {compile("other.so", "int x;"), false, "has no function OrtGetApiBase"},
-		"old":        {compile("old.so", fmt.Sprintf(fake, "1.23.2")), true, `is version "1.23.2", want 1.24 or newer`},
-		"half-baked": {compile("half.so", fmt.Sprintf(fake, "1.99.0")), false, "does not offer the C API of version 1.24"},
+		"R1 text":       {text, false, "text.so"},
+		"R1 other":      {compile("other.so", "int x;"), false, "has no function OrtGetApiBase"},
+		"R1 old":        {compile("old.so", fmt.Sprintf(fake, "1.23.2")), true, `is version "1.23.2", want 1.24 or newer`},
+		"R1 half-baked": {compile("half.so", fmt.Sprintf(fake, "1.99.0")), false, "does not offer the C API of version 1.24"},
 	} {
 		_, err := ort.Open(context.Background(), ort.Options{Library: test.path, Offline: true})
 		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), test.path) {
@@ -282,6 +288,8 @@ func resident(t *testing.T) int64 {
 }
 
 // What is repeated must not grow: sessions, failing loads, and failing runs, whose statuses belong to us.
+//
+// Rule R12 of docs/hostile.md.
 func TestNoLeak(t *testing.T) {
 	if sanitized {
 		t.Skip("the sanitizer keeps freed memory for a while")
@@ -297,7 +305,7 @@ func TestNoLeak(t *testing.T) {
 		limit int64 // bytes each
 		step  func() error
 	}{
-		"session": {1000, 1 << 10, func() error {
+		"R12 session": {1000, 1 << 10, func() error {
 			s, err := rt.LoadBytes(good, ort.SessionOptions{Threads: 1})
 			if err != nil {
 				return err
@@ -305,20 +313,20 @@ func TestNoLeak(t *testing.T) {
 			_, err = s.Run(ctx, in)
 			return errors.Join(err, s.Close())
 		}},
-		"failing load": {1000, 1 << 10, func() error {
+		"R12 failing load": {1000, 1 << 10, func() error {
 			if s, err := rt.LoadBytes(unknown, ort.SessionOptions{NoKernels: true, Threads: 1}); err == nil {
 				s.Close()
 				return errors.New("a model without a body was loaded")
 			}
 			return nil
 		}},
-		"failing run": {20_000, 32, func() error {
+		"R12 failing run": {20_000, 32, func() error {
 			if _, err := s.Run(ctx, bad); err == nil {
 				return errors.New("a wrong shape was accepted")
 			}
 			return nil
 		}},
-		"cancellable run": {5000, 32, func() error {
+		"R12 cancellable run": {5000, 32, func() error {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			_, err := s.Run(ctx, in)

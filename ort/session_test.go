@@ -115,6 +115,8 @@ func TestRunDynamicFloat16Output(t *testing.T) {
 }
 
 // Memory that C must not read in place: elements at odd addresses, and bools other than 0 and 1.
+//
+// Rule R16 of docs/hostile.md.
 func TestRunCopiesAwkwardMemory(t *testing.T) {
 	rt := open(t)
 	s := load(t, rt, binaryOp("Add", tensor.Float32, "n"), ort.SessionOptions{})
@@ -167,6 +169,8 @@ func TestPorts(t *testing.T) {
 }
 
 // Each wrong input is named, with what was found and what is wanted; the session works on afterwards.
+//
+// Rules R4, R5 of docs/hostile.md.
 func TestRunChecksInputs(t *testing.T) {
 	rt := open(t)
 	s := load(t, rt, model(
@@ -212,6 +216,7 @@ func TestRunChecksInputs(t *testing.T) {
 	}
 }
 
+// Rule R15 of docs/hostile.md.
 func TestRunIntoChecksOutputs(t *testing.T) {
 	s := load(t, open(t), binaryOp("Add", tensor.Float32, "n"), ort.SessionOptions{})
 	x, y := floats(t, tensor.Float32, []int{3}, 1, 2, 3), floats(t, tensor.Float32, []int{3}, 1, 2, 3)
@@ -239,6 +244,7 @@ func TestRunIntoChecksOutputs(t *testing.T) {
 	}
 }
 
+// Rule R3 of docs/hostile.md.
 func TestLoadErrors(t *testing.T) {
 	rt := open(t)
 	dir := t.TempDir()
@@ -258,14 +264,14 @@ func TestLoadErrors(t *testing.T) {
 		path string
 		want string
 	}{
-		"absent":    {filepath.Join(dir, "none.onnx"), "no such file"},
-		"directory": {dir, "is a directory"},
-		"empty":     {write("empty.onnx", nil), "is empty"},
-		"text":      {write("text.onnx", []byte("hello")), "Protobuf parsing failed"},
-		"cut":       {write("cut.onnx", good[:len(good)-7]), "Protobuf parsing failed"},
-		"operator":  {write("op.onnx", encode(t, unknown)), "ai.aft:AFTNew(-1) is not a registered function/op (registered in domain ai.aft, version 1: AFTFull, "},
-		"sequence":  {write("seq.onnx", encode(t, sequence)), `output "s": is no dense tensor`},
-		"string":    {write("string.onnx", encode(t, strings8())), `input "x": has ONNX element type 8`},
+		"absent":      {filepath.Join(dir, "none.onnx"), "no such file"},
+		"directory":   {dir, "is a directory"},
+		"empty":       {write("empty.onnx", nil), "is empty"},
+		"text":        {write("text.onnx", []byte("hello")), "Protobuf parsing failed"},
+		"cut":         {write("cut.onnx", good[:len(good)-7]), "Protobuf parsing failed"},
+		"R3 operator": {write("op.onnx", encode(t, unknown)), "ai.aft:AFTNew(-1) is not a registered function/op (registered in domain ai.aft, version 1: AFTFull, "},
+		"sequence":    {write("seq.onnx", encode(t, sequence)), `output "s": is no dense tensor`},
+		"string":      {write("string.onnx", encode(t, strings8())), `input "x": has ONNX element type 8`},
 	} {
 		_, err := rt.Load(test.path, ort.SessionOptions{})
 		var bad *ort.ModelError

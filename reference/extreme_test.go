@@ -54,6 +54,8 @@ func TestBigExp(t *testing.T) {
 
 // TestAnyMagnitude holds every operator against sums in 200 bits. Keys and biases of all sizes up to 1e4 are not
 // representable sums: K+W loses digits unless that is looked after.
+//
+// Rules N1, N2 of docs/hostile.md.
 func TestAnyMagnitude(t *testing.T) {
 	for _, std := range [][2]float64{{1, 1}, {40, 1}, {1, 40}, {40, 40}, {3000, 3000}, {1e4, 1}, {1, 1e4}} {
 		for _, p := range problems(21, GateAbsent, std[0], std[1]) {

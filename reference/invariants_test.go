@@ -42,6 +42,8 @@ func TestShift(t *testing.T) {
 }
 
 // TestPermutation: sources may come in any order when the columns of W come in the same.
+//
+// Rule N9 of docs/hostile.md.
 func TestPermutation(t *testing.T) {
 	r := seeded(3)
 	q, k, v, w := random(r, 1, 2, 5, 3), random(r, 1, 2, 9, 3), random(r, 1, 2, 9, 3), random(r, 1, 5, 9)

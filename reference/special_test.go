@@ -191,7 +191,7 @@ func TestOutsideTheSequence(t *testing.T) {
 	}
 }
 
-// TestEmpty: no batch, no positions, no channels; no sources gives 0 before the gate.
+// TestEmpty: rule R6, no batch, no positions, no channels; no sources gives 0 before the gate.
 func TestEmpty(t *testing.T) {
 	zeros := func(shape ...int) Array { return random(seeded(1), 0, shape...) }
 	for _, causal := range []bool{false, true} {

@@ -113,6 +113,8 @@ func TestStep_anySplit(t *testing.T) {
 
 // TestStep_long: a state that is rounded a hundred thousand times still gives the outputs of the whole, to 1e-12. AFT-full keeps
 // all tokens and rounds nothing: there a thousand are enough.
+//
+// Rule N10 of docs/hostile.md.
 func TestStep_long(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")

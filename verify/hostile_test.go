@@ -18,6 +18,8 @@ import (
 
 // Weights that are no numbers fail: every engine would agree with the truth that they make. Only in a position bias is -Inf
 // a value, that of a pair which is removed.
+//
+// Rule M10 of docs/hostile.md.
 func TestModel_weightsNotFinite(t *testing.T) {
 	_, p := loadTrained(t, export.Options{})
 	_, flat := loadTrained(t, export.Options{Flatten: true})

@@ -39,6 +39,8 @@ func overflowing(t *testing.T, path string) {
 }
 
 // An export that does not match is not written: the exit code is 1, the old file stays, and nothing else appears.
+//
+// Rule E14 of docs/hostile.md.
 func TestExport_mismatch(t *testing.T) {
 	if findRuntime(t) == "" {
 		t.Skip("only ONNX Runtime rounds to float16")

@@ -146,7 +146,7 @@ func newFuseView(path string, r *fuse.Result) *fuseView {
 
 // finishFusion compares and publishes.
 func (a *app) finishFusion(f *modelFile, m *onnxpb.ModelProto, view *fuseView, to target, o *fuseFlags) error {
-	m.MetadataProps = append(m.MetadataProps, &onnxpb.StringStringEntryProto{Key: "io.aftonnx.fused", Value: version()})
+	onnxpb.SetMetadata(m, "io.aftonnx.fused", version())
 	data, err := onnxpb.Encode(m)
 	if err != nil {
 		return inputf("%q: %w", f.path, err)

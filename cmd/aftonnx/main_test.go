@@ -168,6 +168,8 @@ func invoke(ctx context.Context, args ...string) (code int, out, messages string
 }
 
 // A cancelled export says so, exits with 130 and leaves nothing, not even a temporary file.
+//
+// Rule E15 of docs/hostile.md.
 func TestExport_interrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -231,6 +233,7 @@ func TestNearest(t *testing.T) {
 	}
 }
 
+// Rule E12 of docs/hostile.md.
 func TestFileName(t *testing.T) {
 	for name, want := range map[string]string{
 		"y": "y.npy", "layers.0/y": "layers.0_y.npy", "../../etc/x": "_._.._etc_x.npy",
@@ -277,6 +280,8 @@ type refusing struct{ err error }
 func (r refusing) Write([]byte) (int, error) { return 0, r.err }
 
 // Results that cannot be written are an error of every verb, tables and JSON alike; a reader that went away needs no words.
+//
+// Rule E15 of docs/hostile.md.
 func TestResults_unwritable(t *testing.T) {
 	full := &fs.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.ENOSPC}
 	for _, args := range [][]string{

@@ -119,6 +119,8 @@ func TestRun_inputs(t *testing.T) {
 }
 
 // Outputs whose names become one file name are refused before anything is written.
+//
+// Rule E12 of docs/hostile.md.
 func TestWriteOutputs_collision(t *testing.T) {
 	v, err := tensor.FromFloat64s(tensor.Float32, []int{1}, []float64{1})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// Rule M11 of docs/hostile.md.
 func TestOpen_notRegular(t *testing.T) {
 	dir := t.TempDir()
 	refused(t, dir, "a directory", "a regular file")
@@ -45,7 +46,7 @@ func TestOpen_link(t *testing.T) {
 	}
 }
 
-// TestTensor_shrunk: S35, the file loses bytes between Open and Tensor.
+// TestTensor_shrunk: rule S35, the file loses bytes between Open and Tensor.
 func TestTensor_shrunk(t *testing.T) {
 	for _, data := range [][]byte{
 		torchFile(pickled(pDict(pStr("w"), pSix()))),
@@ -122,7 +123,7 @@ func TestTensor_bool(t *testing.T) {
 		"0 or 1")
 }
 
-// TestOpen_truncated: P42 and O33's kin: every prefix of a good file is refused.
+// TestOpen_truncated: rule P42: every prefix of a good file is refused.
 func TestOpen_truncated(t *testing.T) {
 	for _, path := range []string{"testdata/list.pt", "testdata/legacy.pt", "testdata/weights.safetensors"} {
 		data, err := os.ReadFile(path)

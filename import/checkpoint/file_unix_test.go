@@ -17,7 +17,7 @@ func TestOpen_fifo(t *testing.T) {
 	refused(t, path, "a named pipe", "a regular file")
 }
 
-// TestShards_fifo: X6, the same for a shard.
+// TestShards_fifo: rule X6, the same for a shard.
 func TestShards_fifo(t *testing.T) {
 	files := sharded()
 	delete(files, secondShard)

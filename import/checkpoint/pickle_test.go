@@ -290,7 +290,7 @@ func v2WithMetadata(metadata string) string {
 		pTuple(pStorage("FloatStorage", "0", 6), "K\x00", pInts(6), pInts(1), "\x89", pOrderedDict, metadata) + "R"
 }
 
-// TestPickle_underflow: P30, every opcode that needs something on the stack, with less than it needs: nothing, and a value
+// TestPickle_underflow: rule P30, every opcode that needs something on the stack, with less than it needs: nothing, and a value
 // that lies under a mark and is not its to take.
 func TestPickle_underflow(t *testing.T) {
 	argument := map[byte]string{'q': "\x00", 'r': "\x00\x00\x00\x00"}

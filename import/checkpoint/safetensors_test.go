@@ -158,7 +158,7 @@ func TestSafetensors_length(t *testing.T) {
 	}
 }
 
-// TestSafetensors_sparse: S5, a header one byte over the limit in a file that has it, made of a hole.
+// TestSafetensors_sparse: rule S5, a header one byte over the limit in a file that has it, made of a hole.
 func TestSafetensors_sparse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "big.safetensors")
 	if err := os.WriteFile(path, []byte(u64(100_000_001)), 0o666); err != nil {
@@ -206,7 +206,7 @@ func TestSafetensors_accepted(t *testing.T) {
 	}
 }
 
-// TestSafetensors_many: S18, S26 and S33, headers with very many entries, in linear time and bounded memory.
+// TestSafetensors_many: rules S18, S26 and S33, headers with very many entries, in linear time and bounded memory.
 func TestSafetensors_many(t *testing.T) {
 	const n = 100_000
 	var good, overlap, metadata strings.Builder

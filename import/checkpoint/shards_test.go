@@ -303,7 +303,7 @@ func TestShards_links(t *testing.T) {
 	}
 }
 
-// TestShards_hubCache: in the cache of Hugging Face's hub every file is a link into the model's directory, which is then
+// TestShards_hubCache: rule X13, in the cache of Hugging Face's hub every file is a link into the model's directory, which is then
 // the one that nothing may leave.
 func TestShards_hubCache(t *testing.T) {
 	model := filepath.Join(t.TempDir(), "models--x")

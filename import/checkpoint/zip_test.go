@@ -341,7 +341,7 @@ func TestZip_damagedContent(t *testing.T) {
 	})
 }
 
-// TestZip_large: P15 and P17, sizes that a test can only reach with holes or lowered limits.
+// TestZip_large: rules P15 and P17, sizes that a test can only reach with holes or lowered limits.
 func TestZip_large(t *testing.T) {
 	t.Run("P15 entries", func(t *testing.T) {
 		a := sixArchive()

@@ -83,6 +83,7 @@ func TestMaskAndWindowDisagree(t *testing.T) {
 }
 
 // TestErrors lists files that are refused: nothing in them may be dropped or guessed.
+// Rule E11 of docs/hostile.md.
 func TestErrors(t *testing.T) {
 	full := rish("wbias 9 9")
 	many := make([]string, 25)

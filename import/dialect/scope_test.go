@@ -11,6 +11,7 @@ import (
 )
 
 // TestPrefixes puts layers where training programs put them; the first weight tells the layers apart.
+// Rule P39 of docs/hostile.md.
 func TestPrefixes(t *testing.T) {
 	full := rish("wbias 3 3")
 	stack := func(pattern string, numbers ...int) []string {

@@ -45,6 +45,9 @@ func checkModel(m *onnxpb.ModelProto, dir string) (*checked, error) {
 	if m.GetGraph() == nil {
 		return nil, &Error{Found: "the model holds no graph"}
 	}
+	if key, twice := onnxpb.RepeatedMetadata(m); twice { // readers would take the first, or the last
+		return nil, &Error{Place: "metadata_props", Found: "key " + quote(key) + " is there twice", Allowed: "once"}
+	}
 	imports, err := checkImports("opset_import", m.GetOpsetImport())
 	if err != nil {
 		return nil, err

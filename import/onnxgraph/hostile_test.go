@@ -43,148 +43,152 @@ func TestDecodeRefuses(t *testing.T) {
 		change func(m *onnxpb.ModelProto)
 		want   string
 	}{
-		{"ir_version 0", func(m *onnxpb.ModelProto) { m.IrVersion = 0 }, "ir_version: is 0, want 3..13"},
-		{"ir_version huge", func(m *onnxpb.ModelProto) { m.IrVersion = 1 << 31 }, "ir_version: is 2147483648"},
-		{"no imports", func(m *onnxpb.ModelProto) { m.OpsetImport = nil }, "opset_import: is empty"},
-		{"import twice", func(m *onnxpb.ModelProto) {
+		{"O12 ir_version 0", func(m *onnxpb.ModelProto) { m.IrVersion = 0 }, "ir_version: is 0, want 3..13"},
+		{"O12 ir_version huge", func(m *onnxpb.ModelProto) { m.IrVersion = 1 << 31 }, "ir_version: is 2147483648"},
+		{"O31 metadata twice", func(m *onnxpb.ModelProto) {
+			m.MetadataProps = append(m.MetadataProps, &onnxpb.StringStringEntryProto{Key: "k", Value: "1"},
+				&onnxpb.StringStringEntryProto{Key: "k\n", Value: "2"}, &onnxpb.StringStringEntryProto{Key: "k", Value: "1"})
+		}, `metadata_props: key "k" is there twice, want once`},
+		{"O12 no imports", func(m *onnxpb.ModelProto) { m.OpsetImport = nil }, "opset_import: is empty"},
+		{"O12 import twice", func(m *onnxpb.ModelProto) {
 			m.OpsetImport = append(m.OpsetImport, onnxpb.Opset("ai.onnx", 17))
 		},
 			`opset_import[2]: domain "ai.onnx" is imported twice`},
-		{"opset 0", func(m *onnxpb.ModelProto) { m.OpsetImport[0].Version = 0 }, `version of domain "" is 0, want 7..25`},
-		{"opset -1", func(m *onnxpb.ModelProto) { m.OpsetImport[1].Version = -1 }, "is -1, want 1.."},
-		{"opset 9999", func(m *onnxpb.ModelProto) { m.OpsetImport[0].Version = 9999 }, "is 9999, want 7..25"},
-		{"domain not imported", func(m *onnxpb.ModelProto) {
+		{"O12 opset 0", func(m *onnxpb.ModelProto) { m.OpsetImport[0].Version = 0 }, `version of domain "" is 0, want 7..25`},
+		{"O12 opset -1", func(m *onnxpb.ModelProto) { m.OpsetImport[1].Version = -1 }, "is -1, want 1.."},
+		{"O12 opset 9999", func(m *onnxpb.ModelProto) { m.OpsetImport[0].Version = 9999 }, "is 9999, want 7..25"},
+		{"O13 domain not imported", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].Domain = "com.aft0nnx"
 		}, `node "sum" (com.aft0nnx.Add): domain "com.aft0nnx" is not imported`},
 
-		{"no outputs", func(m *onnxpb.ModelProto) { m.Graph.Output = nil }, "graph.output: is empty"},
-		{"output from nowhere", func(m *onnxpb.ModelProto) {
+		{"O19 no outputs", func(m *onnxpb.ModelProto) { m.Graph.Output = nil }, "graph.output: is empty"},
+		{"O19 output from nowhere", func(m *onnxpb.ModelProto) {
 			m.Graph.Output[0].Name = "q"
 		}, `graph.output[0]: nothing produces "q"`},
-		{"output twice", func(m *onnxpb.ModelProto) {
+		{"O19 output twice", func(m *onnxpb.ModelProto) {
 			m.Graph.Output = append(m.Graph.Output, m.Graph.Output[0])
 		}, `output "y" is listed twice`},
-		{"input twice", func(m *onnxpb.ModelProto) {
+		{"O19 input twice", func(m *onnxpb.ModelProto) {
 			m.Graph.Input = append(m.Graph.Input, m.Graph.Input[0])
 		}, `name "x" is defined twice`},
-		{"initializer twice", func(m *onnxpb.ModelProto) {
+		{"O19 initializer twice", func(m *onnxpb.ModelProto) {
 			m.Graph.Initializer = append(m.Graph.Initializer, m.Graph.Initializer[0])
 		},
 			`graph.initializer[1]: name "w" is defined twice`},
-		{"initializer without a name", func(m *onnxpb.ModelProto) {
+		{"O19 initializer without a name", func(m *onnxpb.ModelProto) {
 			m.Graph.Initializer[0].Name = ""
 		}, "graph.initializer[0]: the name is empty"},
-		{"initializer that fits no input", func(m *onnxpb.ModelProto) {
+		{"O34 initializer that fits no input", func(m *onnxpb.ModelProto) {
 			m.Graph.Input = append(m.Graph.Input, onnxpb.ValueInfo("w", tensor.Float32, onnxpb.Fixed(2)))
 		}, `initializer "w": has shape (1), want (2), as the graph input of that name says`},
-		{"input of a negative size", func(m *onnxpb.ModelProto) {
+		{"O29 input of a negative size", func(m *onnxpb.ModelProto) {
 			m.Graph.Input[0] = minusFive()
 		}, `graph.input[0]: "x": dimension 0 is -5, want >= 0`},
-		{"input of strings", func(m *onnxpb.ModelProto) {
+		{"O29 input of strings", func(m *onnxpb.ModelProto) {
 			m.Graph.Input[0].GetType().GetTensorType().ElemType = 8
 		}, "the element type is STRING"},
-		{"input that is a sequence", func(m *onnxpb.ModelProto) {
+		{"O29 input that is a sequence", func(m *onnxpb.ModelProto) {
 			m.Graph.Input[0].Type = &onnxpb.TypeProto{Value: &onnxpb.TypeProto_SequenceType{SequenceType: &onnxpb.TypeProto_Sequence{}}}
 		}, `"x": is no tensor`},
-		{"input without a type", func(m *onnxpb.ModelProto) { m.Graph.Input[0].Type = nil }, `"x": is no tensor`},
+		{"O29 input without a type", func(m *onnxpb.ModelProto) { m.Graph.Input[0].Type = nil }, `"x": is no tensor`},
 
-		{"output of two nodes", func(m *onnxpb.ModelProto) {
+		{"O19 output of two nodes", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Output[0] = "h"
 		}, `node "scale" (test.local.Scale): name "h" is defined twice`},
-		{"output that is an input", func(m *onnxpb.ModelProto) {
+		{"O19 output that is an input", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].Output[0] = "x"
 		}, `name "x" is defined twice`},
-		{"output that is an initializer", func(m *onnxpb.ModelProto) {
+		{"O19 output that is an initializer", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].Output[0] = "w"
 		}, `name "w" is defined twice`},
-		{"undefined input", func(m *onnxpb.ModelProto) {
+		{"O19 undefined input", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].Input[1] = "q"
 		}, `node "sum" (Add): nothing produces input "q"`},
-		{"use before definition", func(m *onnxpb.ModelProto) {
+		{"O19 use before definition", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].Input[1] = "y"
 		}, `input "y" is the output of node 1, which does not come before`},
-		{"cycle of one", func(m *onnxpb.ModelProto) {
+		{"O19 cycle of one", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].Input[1] = "h"
 		}, `input "h" is the output of node 0`},
-		{"no op_type", func(m *onnxpb.ModelProto) { m.Graph.Node[0].OpType = "" }, "the op_type is empty"},
-		{"node without outputs", func(m *onnxpb.ModelProto) { m.Graph.Node[0].Output = nil }, "has no outputs"},
-		{"many inputs", func(m *onnxpb.ModelProto) {
+		{"O19 no op_type", func(m *onnxpb.ModelProto) { m.Graph.Node[0].OpType = "" }, "the op_type is empty"},
+		{"O20 node without outputs", func(m *onnxpb.ModelProto) { m.Graph.Node[0].Output = nil }, "has no outputs"},
+		{"O20 many inputs", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].Input = repeat("x", 1e5)
 		}, "has 100000 inputs and 1 outputs, want at most 4096 each"},
-		{"many edges", func(m *onnxpb.ModelProto) {
+		{"O20 many edges", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0] = &onnxpb.NodeProto{OpType: "Odd", Input: repeat("x", 4096), Output: append(names("o",
 				4000), "h")}
 		}, "graph: the nodes and their operands, functions inlined, are more than 1048576"},
-		{"name with an escape", func(m *onnxpb.ModelProto) {
+		{"O32 name with an escape", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].Output[0] = "h\x1b[2J"
 		}, `the name "h\x1b[2J" contains U+001B`},
-		{"name with NUL", func(m *onnxpb.ModelProto) { m.Graph.Input[0].Name = "x\x00" }, "contains U+0000"},
-		{"name that turns text around", func(m *onnxpb.ModelProto) {
+		{"O32 name with NUL", func(m *onnxpb.ModelProto) { m.Graph.Input[0].Name = "x\x00" }, "contains U+0000"},
+		{"O32 name that turns text around", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].Name = "a\u202eb"
 		}, "contains U+202E"},
-		{"name of a megabyte", func(m *onnxpb.ModelProto) {
+		{"O32 name of a megabyte", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].Output[0] = strings.Repeat("n", 1<<20)
 		}, "has 1048576 bytes, want at most 65536"},
 
-		{"attribute twice", func(m *onnxpb.ModelProto) {
+		{"O21 attribute twice", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Attribute = append(m.Graph.Node[1].Attribute, onnxpb.FloatAttr("factor", 3))
 		},
 			`attribute "factor": is present twice`},
-		{"attribute without a name", func(m *onnxpb.ModelProto) {
+		{"O21 attribute without a name", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Attribute[0].Name = ""
 		}, "attribute 0: the name is empty"},
-		{"attribute of two values", func(m *onnxpb.ModelProto) {
+		{"O21 attribute of two values", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Attribute[0].Ints = []int64{1}
 		}, `attribute "factor": the type is FLOAT, but there is a value of type FLOAT and INTS`},
-		{"attribute of another type", func(m *onnxpb.ModelProto) {
+		{"O21 attribute of another type", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Attribute[0].Type = attrInt
 		}, "the type is INT, but there is a value of type FLOAT"},
-		{"attribute without a type", func(m *onnxpb.ModelProto) {
+		{"O21 attribute without a type", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Attribute[0].Type = 0
 		}, "the type is 0"},
-		{"attribute of type 99", func(m *onnxpb.ModelProto) { m.Graph.Node[1].Attribute[0].Type = 99 }, "the type is 99"},
-		{"tensor attribute without a tensor", func(m *onnxpb.ModelProto) {
+		{"O21 attribute of type 99", func(m *onnxpb.ModelProto) { m.Graph.Node[1].Attribute[0].Type = 99 }, "the type is 99"},
+		{"O21 tensor attribute without a tensor", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0] = onnxpb.Node("Constant", nil,
 				[]string{"h"}, &onnxpb.AttributeProto{Name: "value", Type: attrTensor})
 		}, "the type is TENSOR, but there is no value"},
-		{"reference outside a function", func(m *onnxpb.ModelProto) {
+		{"O18 reference outside a function", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0] = onnxpb.Node("Constant", nil, []string{"h"}, onnxpb.RefAttr("value_float", "f", attrFloat))
 		}, `refers to parameter "f" outside a function`},
-		{"sparse attribute", func(m *onnxpb.ModelProto) {
+		{"O26 sparse attribute", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0] = onnxpb.Node("Constant", nil,
 				[]string{"h"}, &onnxpb.AttributeProto{Name: "sparse_value", Type: onnxpb.AttributeProto_SPARSE_TENSOR})
 		}, "sparse tensors are not supported"},
-		{"sparse initializer", func(m *onnxpb.ModelProto) {
+		{"O26 sparse initializer", func(m *onnxpb.ModelProto) {
 			m.Graph.SparseInitializer = []*onnxpb.SparseTensorProto{{}}
 		}, "sparse tensors are not supported"},
 
-		{"external initializer", func(m *onnxpb.ModelProto) {
+		{"O27 external initializer", func(m *onnxpb.ModelProto) {
 			m.Graph.Initializer[0] = outer()
 		}, `graph.initializer[0]: tensor "e": the data's location is "../secret"`},
-		{"external constant", func(m *onnxpb.ModelProto) {
+		{"O27 external constant", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0] = onnxpb.Node("Constant", nil,
 				[]string{"h"}, &onnxpb.AttributeProto{Name: "value", Type: attrTensor, T: outer()})
 		}, "another file"},
-		{"external tensor in a list", func(m *onnxpb.ModelProto) {
+		{"O27 external tensor in a list", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0] = onnxpb.Node("Odd", nil,
 				[]string{"h"}, &onnxpb.AttributeProto{Name: "v", Type: onnxpb.AttributeProto_TENSORS,
 					Tensors: []*onnxpb.TensorProto{outer()}})
 		}, "another file"},
-		{"external tensor in a function", func(m *onnxpb.ModelProto) {
+		{"O27 external tensor in a function", func(m *onnxpb.ModelProto) {
 			m.Functions[0].Node[0].Attribute[0] = &onnxpb.AttributeProto{Name: "value", Type: attrTensor, T: outer()}
 		}, "another file"},
-		{"external tensor in a sub-graph", func(m *onnxpb.ModelProto) {
+		{"O27 external tensor in a sub-graph", func(m *onnxpb.ModelProto) {
 			a := graphAttr(1)
 			a.G.Initializer = []*onnxpb.TensorProto{outer()}
 			m.Graph.Node[0] = onnxpb.Node("If", []string{"x"}, []string{"h"}, a)
 		}, `attribute "then_branch": initializer[0]: tensor "e": the data is in another file`},
-		{"external default", func(m *onnxpb.ModelProto) {
+		{"O27 external default", func(m *onnxpb.ModelProto) {
 			m.Functions[0].AttributeProto = []*onnxpb.AttributeProto{{Name: "t", Type: attrTensor, T: outer()}}
 		}, "another file"},
-		{"9 sub-graphs", func(m *onnxpb.ModelProto) {
+		{"O9 9 sub-graphs", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0] = onnxpb.Node("If", []string{"x"}, []string{"h"}, graphAttr(9))
 		}, "at most 8 levels"},
-		{"20 sub-graphs", func(m *onnxpb.ModelProto) {
+		{"O28 20 sub-graphs", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0] = onnxpb.Node("If", []string{"x"}, []string{"h"}, graphAttr(20))
 		}, "at most 8 levels"},
 		{"undefined name in a sub-graph", func(m *onnxpb.ModelProto) {
@@ -193,13 +197,13 @@ func TestDecodeRefuses(t *testing.T) {
 			m.Graph.Node[0] = onnxpb.Node("If", []string{"x"}, []string{"h"}, a)
 		}, `nothing produces input "q"`},
 
-		{"function twice", func(m *onnxpb.ModelProto) {
+		{"O16 function twice", func(m *onnxpb.ModelProto) {
 			m.Functions = append(m.Functions, m.Functions[0])
 		}, `functions[1]: function "test.local.Scale" is defined twice`},
-		{"function without a name", func(m *onnxpb.ModelProto) {
+		{"O16 function without a name", func(m *onnxpb.ModelProto) {
 			m.Functions[0].Name = ""
 		}, "functions[0]: the name is empty"},
-		{"10001 functions", func(m *onnxpb.ModelProto) {
+		{"O16 10001 functions", func(m *onnxpb.ModelProto) {
 			m.Functions = make([]*onnxpb.FunctionProto, 10001)
 		}, "there are 10001, want at most 10000"},
 		{"function without outputs", func(m *onnxpb.ModelProto) { m.Functions[0].Output = nil }, "output: is empty"},
@@ -218,63 +222,63 @@ func TestDecodeRefuses(t *testing.T) {
 		{"function without imports", func(m *onnxpb.ModelProto) {
 			m.Functions[0].OpsetImport = nil
 		}, `function "test.local.Scale": opset_import: is empty`},
-		{"required attribute missing", func(m *onnxpb.ModelProto) {
+		{"O18 required attribute missing", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Attribute = nil
 		}, `node "scale" (test.local.Scale): attribute "factor" is missing`},
-		{"attribute that is not declared", func(m *onnxpb.ModelProto) {
+		{"O18 attribute that is not declared", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Attribute = append(m.Graph.Node[1].Attribute, onnxpb.IntAttr("q", 1))
 		},
 			`attribute "q" is not declared by function "test.local.Scale"`},
-		{"attribute declared twice", func(m *onnxpb.ModelProto) {
+		{"O18 attribute declared twice", func(m *onnxpb.ModelProto) {
 			m.Functions[0].AttributeProto = []*onnxpb.AttributeProto{onnxpb.FloatAttr("factor", 1)}
 		},
 			`attribute "factor" is declared twice`},
-		{"reference to nothing", func(m *onnxpb.ModelProto) {
+		{"O18 reference to nothing", func(m *onnxpb.ModelProto) {
 			m.Functions[0].Node[0].Attribute[0].RefAttrName = "q"
 		}, `refers to parameter "q", want one of "factor"`},
-		{"reference with a value", func(m *onnxpb.ModelProto) {
+		{"O18 reference with a value", func(m *onnxpb.ModelProto) {
 			m.Functions[0].Node[0].Attribute[0].F = new(float32)
 			*m.Functions[0].Node[0].Attribute[0].F = 1
 		},
 			`has a value (FLOAT) and refers to parameter "factor"`},
-		{"argument of another type", func(m *onnxpb.ModelProto) {
+		{"O18 argument of another type", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Attribute[0] = onnxpb.IntAttr("factor", 2)
 		}, `attribute "value_float" is of type INT, want FLOAT`},
-		{"too many arguments", func(m *onnxpb.ModelProto) {
+		{"O30 too many arguments", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Input = repeat("h", 2)
 		}, "has 2 inputs and 1 outputs, want at most 1 and 1"},
-		{"required operand left out by the call", func(m *onnxpb.ModelProto) {
+		{"O30 required operand left out by the call", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Input = nil
 		}, `node of output "y" (Mul): leaves out input 0`},
-		{"function that calls itself", func(m *onnxpb.ModelProto) {
+		{"O17 function that calls itself", func(m *onnxpb.ModelProto) {
 			m.Functions[0].Node = append(m.Functions[0].Node, callNode("", "Scale", []string{"v"}, []string{"z"},
 				onnxpb.FloatAttr("factor", 2)))
 		}, "calls itself, directly or through other functions"},
-		{"functions that call each other", func(m *onnxpb.ModelProto) {
+		{"O17 functions that call each other", func(m *onnxpb.ModelProto) {
 			m.Functions = []*onnxpb.FunctionProto{functionProto("Scale", []string{"v"},
 				[]string{"r"}, callNode("", "B", []string{"v"}, []string{"r"})),
 				functionProto("B", []string{"v"}, []string{"r"}, callNode("", "Scale", []string{"v"}, []string{"r"}))}
 			m.Graph.Node[1].Attribute = nil
 		}, "calls itself"},
-		{"function that calls itself in a branch", func(m *onnxpb.ModelProto) {
+		{"O17 function that calls itself in a branch", func(m *onnxpb.ModelProto) {
 			inner := &onnxpb.GraphProto{Name: "g", Node: []*onnxpb.NodeProto{callNode("", "Scale", []string{"v"},
 				[]string{"z"}, onnxpb.FloatAttr("factor", 2))},
 				Output: infos{anyShape("z", tensor.Float32)}}
 			m.Functions[0].Node = append(m.Functions[0].Node, onnxpb.Node("If", []string{"v"}, []string{"c"},
 				&onnxpb.AttributeProto{Name: "then_branch", Type: onnxpb.AttributeProto_GRAPH, G: inner}))
 		}, "calls itself"},
-		{"102 calls deep", func(m *onnxpb.ModelProto) {
+		{"O17 102 calls deep", func(m *onnxpb.ModelProto) {
 			m.Functions = nested(102, 1)
 			m.Graph.Node[1] = callNode("", "F0", []string{"h"}, []string{"y"})
 		}, "at most 100 levels"},
-		{"102 calls deep, callees first", func(m *onnxpb.ModelProto) {
+		{"O17 102 calls deep, callees first", func(m *onnxpb.ModelProto) {
 			list := nested(102, 1)
 			for i := range list {
 				m.Functions = append(m.Functions, list[len(list)-1-i])
 			}
 			m.Graph.Node[1] = callNode("", "F0", []string{"h"}, []string{"y"})
 		}, "at most 100 levels"},
-		{"2^40 calls", func(m *onnxpb.ModelProto) {
+		{"O17 2^40 calls", func(m *onnxpb.ModelProto) {
 			m.Functions = nested(40, 2)
 			m.Graph.Node[1] = callNode("", "F0", []string{"h"}, []string{"y"})
 		}, "graph: the nodes and their operands, functions inlined, are more than 1048576"},
@@ -334,6 +338,8 @@ func names(prefix string, n int) []string {
 }
 
 // Wherever a model is cut off, and whichever bit of it flips, the result is an error or a model.
+//
+// Rule O33 of docs/hostile.md.
 func TestCorruptModels(t *testing.T) {
 	good, err := onnxpb.Encode(base(t))
 	if err != nil {

@@ -164,57 +164,57 @@ func TestNativeNodesRefuse(t *testing.T) {
 		change func(m *onnxpb.ModelProto, n *onnxpb.NodeProto, inputs map[string]*tensor.Tensor)
 		want   string
 	}{
-		{"unknown operator", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O14 unknown operator", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			n.OpType = "AFTful"
 		},
 			"ai.aft.AFTful is no operator of this version, and the model holds no function of that name, " +
 				"want one of AFTConv1D, AFTConv1DStep, AFTConv2D, AFTFull, AFTFullStep, AFTLocal, AFTLocalStep, AFTSimple, AFTSimpleStep (nearest: AFTFull)"},
-		{"no import", func(m *onnxpb.ModelProto, _ *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O13 no import", func(m *onnxpb.ModelProto, _ *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			m.OpsetImport = m.OpsetImport[:1]
 		},
 			`node "aft" (ai.aft.AFTFull): domain "ai.aft" is not imported, want one of ""`},
-		{"lookalike", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O13 lookalike", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			n.Domain = "ai.aft "
 		},
 			`domain "ai.aft " is not imported, want one of "", "ai.aft"`},
-		{"version 2", func(m *onnxpb.ModelProto, _ *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O14 version 2", func(m *onnxpb.ModelProto, _ *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			m.OpsetImport[1].Version = 2
 		},
 			`version of domain "ai.aft" is 2, want 1..1`},
-		{"attribute missing", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O21 attribute missing", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			n.Attribute = n.Attribute[:1]
 		},
 			`attribute "gate" is missing`},
-		{"attribute unknown", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O21 attribute unknown", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			n.Attribute = append(n.Attribute, onnxpb.IntAttr("window", 1))
 		}, `attribute "window" is not known`},
-		{"attribute of another type", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O21 attribute of another type", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			n.Attribute[0] = onnxpb.FloatAttr("causal", 1)
 		}, `attribute "causal" is of type FLOAT, want INT`},
-		{"attribute out of range", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O21 attribute out of range", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			n.Attribute[1] = onnxpb.IntAttr("gate", 1<<40)
 		},
 			`node "aft" (ai.aft.AFTFull): ai.aft.AFTFull: attribute "gate": is 1099511627776`},
-		{"inputs missing", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O30 inputs missing", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			n.Input = n.Input[:3]
 		},
 			"has 3 inputs, want 4..4"},
-		{"input left out", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O30 input left out", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			n.Input[3] = ""
 		}, "leaves out input 3"},
-		{"two outputs", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
+		{"O30 two outputs", func(_ *onnxpb.ModelProto, n *onnxpb.NodeProto, _ map[string]*tensor.Tensor) {
 			n.Output = append(n.Output, "Z")
 		},
 			"has 2 outputs, want 1"},
-		{"shapes", func(_ *onnxpb.ModelProto, _ *onnxpb.NodeProto, in map[string]*tensor.Tensor) {
+		{"O29 shapes", func(_ *onnxpb.ModelProto, _ *onnxpb.NodeProto, in map[string]*tensor.Tensor) {
 			in["W"] = floats(t, []int{1, 1}, 0)
 		},
 			`input "W": has shape (1,1), want at least T = 6 at axis 0`},
-		{"rank", func(_ *onnxpb.ModelProto, _ *onnxpb.NodeProto, in map[string]*tensor.Tensor) {
+		{"O29 rank", func(_ *onnxpb.ModelProto, _ *onnxpb.NodeProto, in map[string]*tensor.Tensor) {
 			in["Q"] = floats(t, []int{1}, 0)
 		},
 			`input "Q": has shape (1), want rank 3`},
-		{"type", func(m *onnxpb.ModelProto, _ *onnxpb.NodeProto, in map[string]*tensor.Tensor) {
+		{"O29 type", func(m *onnxpb.ModelProto, _ *onnxpb.NodeProto, in map[string]*tensor.Tensor) {
 			m.Graph.Input[1].GetType().GetTensorType().ElemType = onnxpb.DataType(tensor.Float64)
 			in["Q"] = typed(t, tensor.Float64, []int{2, 6, 4}, make([]float64, 48)...)
 		}, `input "K": is float32, but Q is float64`},

@@ -25,6 +25,7 @@ func TestWrite_newFile(t *testing.T) {
 	wantNames(t, dir, "m.onnx")
 }
 
+// Rule E16 of docs/hostile.md.
 func TestWrite_existingTarget(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "m.onnx")
@@ -48,6 +49,8 @@ func TestWrite_existingTarget(t *testing.T) {
 }
 
 // A refused target is untouched and nothing else appears in its directory.
+//
+// Rules E4, E5 of docs/hostile.md.
 func TestStage_refusedTargets(t *testing.T) {
 	tests := []struct {
 		name, path, want string
@@ -97,6 +100,7 @@ func TestStage_refusedTargets(t *testing.T) {
 	}
 }
 
+// Rule E5 of docs/hostile.md.
 func TestStage_symlinkIsReplacedNotItsTarget(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "weights"), filepath.Join(dir, "m.onnx")
@@ -126,6 +130,8 @@ func TestStage_symlinkIsReplacedNotItsTarget(t *testing.T) {
 }
 
 // Every step of Stage and Commit fails once: the error names the target, the old file stays, no temporary file does.
+//
+// Rules E2, E3, E4 of docs/hostile.md.
 func TestFailures_leaveNothingBehind(t *testing.T) {
 	full, broken := errors.New("no space left on device"), errors.New("input/output error")
 	good := operatingSystem()
@@ -160,6 +166,7 @@ func TestFailures_leaveNothingBehind(t *testing.T) {
 	}
 }
 
+// Rule E17 of docs/hostile.md.
 func TestStage_panickingWriterLeavesNothingBehind(t *testing.T) {
 	dir := t.TempDir()
 	sys := operatingSystem()
@@ -175,6 +182,7 @@ func TestStage_panickingWriterLeavesNothingBehind(t *testing.T) {
 	wantNames(t, dir)
 }
 
+// Rule E4 of docs/hostile.md.
 func TestStage_unwritableDirectory(t *testing.T) {
 	if runtime.GOOS == "windows" || os.Geteuid() == 0 {
 		t.Skip("this user may write everywhere")
@@ -240,6 +248,7 @@ func TestCommit_targetAppeared(t *testing.T) {
 	wantNames(t, dir, "m.onnx")
 }
 
+// Rule E8 of docs/hostile.md.
 func TestWrite_concurrentWriters(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "m.onnx")

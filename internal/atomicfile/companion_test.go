@@ -93,6 +93,7 @@ func TestStageFunc_failures(t *testing.T) {
 	}
 }
 
+// Rule E7 of docs/hostile.md.
 func TestCompanion_lifeCycle(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "m.onnx")
@@ -261,6 +262,8 @@ func TestCompanion_otherContent(t *testing.T) {
 }
 
 // A failed rename of the owner takes the companion back.
+//
+// Rules E4, E7 of docs/hostile.md.
 func TestCompanion_failedCommit(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "m.onnx")
@@ -304,6 +307,8 @@ func TestCompanion_oddNames(t *testing.T) {
 }
 
 // Killed at whatever moment, a writer leaves an owner whose companion is there and whole.
+//
+// Rules E1, E7 of docs/hostile.md.
 func TestCompanion_killedWriter(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")

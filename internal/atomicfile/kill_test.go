@@ -72,6 +72,8 @@ func killRepeatedly(t *testing.T, variable, path string, judge func(i int)) {
 }
 
 // Killed at whatever moment, a writer leaves the target whole.
+//
+// Rule E1 of docs/hostile.md.
 func TestWrite_killedWriter(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")

@@ -17,6 +17,8 @@ func makeFIFO(t *testing.T, dir string) {
 }
 
 // A new file gets 0666 less the umask, as any program's would.
+//
+// Rule E16 of docs/hostile.md.
 func TestWrite_umask(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o027))
 	path := filepath.Join(t.TempDir(), "m.onnx")

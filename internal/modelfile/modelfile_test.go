@@ -95,6 +95,7 @@ func names(t *testing.T, dir string) string {
 	return strings.Join(list, " ")
 }
 
+// Rule E9 of docs/hostile.md.
 func TestStage_placements(t *testing.T) {
 	for _, placement := range append(Placements(), "") {
 		t.Run(string(placement), func(t *testing.T) {

@@ -74,6 +74,8 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // The scan reads every field that protobuf writes, unpacked numbers and fields it does not declare included.
+//
+// Rule O11 of docs/hostile.md.
 func TestDecodeAcceptsLegalForms(t *testing.T) {
 	data := encode(t, sampleModel(t))
 	unknown := protowire.AppendTag(append([]byte{}, data...), 999, protowire.BytesType)
@@ -177,61 +179,61 @@ func TestDecodeRefuses(t *testing.T) {
 		data []byte
 		want []string // parts of the error's text
 	}{
-		{"empty", nil, []string{"no graph", "empty"}},
+		{"O1 empty", nil, []string{"no graph", "empty"}},
 		{"no graph", varint(1, 8), []string{"no graph"}},
-		{"zip", []byte("PK\x03\x04\x14\x00\x00\x00"), []string{"zip file", "byte 2"}},
-		{"gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00"), []string{"gzip"}},
-		{"json", []byte(`{"a": 1}`), []string{"JSON"}},
-		{"safetensors", append([]byte{2, 0, 0, 0, 0, 0, 0, 0}, "{}x"...), []string{"safetensors"}},
-		{"text", []byte("hello, world\n"), []string{"text"}},
-		{"pickle", []byte("\x80\x02}q\x00."), []string{"pickle"}},
-		{"npy", []byte("\x93NUMPY\x01\x00"), []string{".npy"}},
-		{"lfs", []byte("version https://git-lfs.github.com/spec/v1\n"), []string{"LFS"}},
-		{"varint of 11 bytes", append(varint(1, 0)[:1], bytes.Repeat([]byte{0xff}, 11)...),
+		{"O2 zip", []byte("PK\x03\x04\x14\x00\x00\x00"), []string{"zip file", "byte 2"}},
+		{"O2 gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00"), []string{"gzip"}},
+		{"O2 json", []byte(`{"a": 1}`), []string{"JSON"}},
+		{"O2 safetensors", append([]byte{2, 0, 0, 0, 0, 0, 0, 0}, "{}x"...), []string{"safetensors"}},
+		{"O2 text", []byte("hello, world\n"), []string{"text"}},
+		{"O2 pickle", []byte("\x80\x02}q\x00."), []string{"pickle"}},
+		{"O2 npy", []byte("\x93NUMPY\x01\x00"), []string{".npy"}},
+		{"O2 lfs", []byte("version https://git-lfs.github.com/spec/v1\n"), []string{"LFS"}},
+		{"O3 varint of 11 bytes", append(varint(1, 0)[:1], bytes.Repeat([]byte{0xff}, 11)...),
 			[]string{"ir_version", "longer than 64 bits"}},
-		{"varint with high bits", append([]byte{8}, append(bytes.Repeat([]byte{0xff}, 9), 2)...),
+		{"O3 varint with high bits", append([]byte{8}, append(bytes.Repeat([]byte{0xff}, 9), 2)...),
 			[]string{"longer than 64 bits"}},
-		{"varint cut off", []byte{8, 0x80}, []string{"ir_version: byte 1: the number is cut off"}},
-		{"field number 0", []byte{0, 0}, []string{"byte 0", "invalid field number"}},
-		{"group", []byte{7<<3 | 3, 7<<3 | 4}, []string{"graph: byte 1: the field has wire type 3, want wire type 2"}},
-		{"unknown group", []byte{0xa3, 6, 0xa4, 6}, []string{"field 100", "wire type 3"}},
-		{"end group", []byte{7<<3 | 4}, []string{"wire type 4"}},
-		{"wire type 6", []byte{1<<3 | 6, 0}, []string{"wire type 6"}},
-		{"wire type 7", []byte{0x9f, 6, 0}, []string{"field 99", "wire type 7"}},
-		{"length beyond the end", []byte{7<<3 | 2, 10, 0},
+		{"O3 varint cut off", []byte{8, 0x80}, []string{"ir_version: byte 1: the number is cut off"}},
+		{"O4 field number 0", []byte{0, 0}, []string{"byte 0", "invalid field number"}},
+		{"O4 group", []byte{7<<3 | 3, 7<<3 | 4}, []string{"graph: byte 1: the field has wire type 3, want wire type 2"}},
+		{"O4 unknown group", []byte{0xa3, 6, 0xa4, 6}, []string{"field 100", "wire type 3"}},
+		{"O4 end group", []byte{7<<3 | 4}, []string{"wire type 4"}},
+		{"O4 wire type 6", []byte{1<<3 | 6, 0}, []string{"wire type 6"}},
+		{"O4 wire type 7", []byte{0x9f, 6, 0}, []string{"field 99", "wire type 7"}},
+		{"O5 length beyond the end", []byte{7<<3 | 2, 10, 0},
 			[]string{"graph: byte 1: the length is 10, want at most the 1 bytes"}},
-		{"length 2^63", append([]byte{7<<3 | 2}, protowire.AppendVarint(nil, 1<<63)...),
+		{"O5 length 2^63", append([]byte{7<<3 | 2}, protowire.AppendVarint(nil, 1<<63)...),
 			[]string{"the length is 9223372036854775808"}},
-		{"length cut off", []byte{7<<3 | 2, 0x80}, []string{"the length is cut off"}},
-		{"wrong wire type", varint(7, 1), []string{"graph: byte 1: the field has wire type 0, want wire type 2"}},
-		{"wrong wire type of a string", lenField(7, varint(2, 1)), []string{"graph.name"}},
-		{"wrong wire type of packed", lenField(7, lenField(5, []byte{4<<3 | 0, 1})),
+		{"O5 length cut off", []byte{7<<3 | 2, 0x80}, []string{"the length is cut off"}},
+		{"O6 wrong wire type", varint(7, 1), []string{"graph: byte 1: the field has wire type 0, want wire type 2"}},
+		{"O6 wrong wire type of a string", lenField(7, varint(2, 1)), []string{"graph.name"}},
+		{"O6 wrong wire type of packed", lenField(7, lenField(5, []byte{4<<3 | 0, 1})),
 			[]string{"graph.initializer[0].float_data[0]"}},
 		{"index in the place", lenField(7, message(lenField(1, nil), lenField(1, nil), lenField(1, varint(3, 1)))),
 			[]string{"graph.node[2].name: byte 9"}},
-		{"million nodes", lenField(7, bytes.Repeat(lenField(1, nil), 1e6)),
+		{"O8 million nodes", lenField(7, bytes.Repeat(lenField(1, nil), 1e6)),
 			[]string{"graph.node[", "more than 73108876 bytes"}},
-		{"million initializers", lenField(7, bytes.Repeat(lenField(5, nil), 1e6)), []string{"graph.initializer["}},
-		{"million value_infos", lenField(7, bytes.Repeat(lenField(13, nil), 1e6)), []string{"graph.value_info["}},
-		{"million inputs of a node", lenField(7, lenField(1, bytes.Repeat(lenField(1, nil), 4e6))),
+		{"O8 million initializers", lenField(7, bytes.Repeat(lenField(5, nil), 1e6)), []string{"graph.initializer["}},
+		{"O8 million value_infos", lenField(7, bytes.Repeat(lenField(13, nil), 1e6)), []string{"graph.value_info["}},
+		{"O8 million inputs of a node", lenField(7, lenField(1, bytes.Repeat(lenField(1, nil), 4e6))),
 			[]string{"graph.node[0].input["}},
-		{"packed numbers", lenField(7, lenField(5, lenField(7, make([]byte, 20e6)))),
+		{"O8 packed numbers", lenField(7, lenField(5, lenField(7, make([]byte, 20e6)))),
 			[]string{"graph.initializer[0].int64_data"}},
 		{"packed cut off", lenField(7, lenField(5, lenField(7, []byte{1, 0x80}))),
 			[]string{"packed number 1 is cut off"}},
-		{"100 subgraphs", lenField(7, nest(100, subgraph)), []string{"nested more than 100 deep"}},
-		{"10000 subgraphs", lenField(7, nest(10000, subgraph)), []string{"nested more than 100 deep"}},
-		{"10000 sequences", lenField(7, lenField(11, lenField(2, nest(10000, sequence)))),
+		{"O9 100 subgraphs", lenField(7, nest(100, subgraph)), []string{"nested more than 100 deep"}},
+		{"O9 10000 subgraphs", lenField(7, nest(10000, subgraph)), []string{"nested more than 100 deep"}},
+		{"O9 10000 sequences", lenField(7, lenField(11, lenField(2, nest(10000, sequence)))),
 			[]string{"nested more than 100 deep"}},
-		{"graph twice", message(lenField(7, nil), lenField(7, nil)),
+		{"O10 graph twice", message(lenField(7, nil), lenField(7, nil)),
 			[]string{"graph: byte 2: the field is present twice"}},
-		{"two models", append(append([]byte{}, good...), good...), []string{"present twice"}},
-		{"raw_data twice", lenField(7, lenField(5, message(lenField(9, []byte{1}), lenField(9, []byte{2})))),
+		{"O10 two models", append(append([]byte{}, good...), good...), []string{"present twice"}},
+		{"O10 raw_data twice", lenField(7, lenField(5, message(lenField(9, []byte{1}), lenField(9, []byte{2})))),
 			[]string{"initializer[0].raw_data", "twice"}},
-		{"both of a oneof", lenField(7, lenField(11, lenField(2, lenField(1, lenField(2, lenField(1, message(varint(1,
+		{"O10 both of a oneof", lenField(7, lenField(11, lenField(2, lenField(1, lenField(2, lenField(1, message(varint(1,
 			3), lenField(2, []byte("n"))))))))),
 			[]string{"graph.input[0].type.tensor_type.shape.dim[0].dim_param", "twice"}},
-		{"text that is not UTF-8", lenField(7, lenField(2, []byte{0xff})), []string{"graph.name", "UTF-8"}},
+		{"O32 text that is not UTF-8", lenField(7, lenField(2, []byte{0xff})), []string{"graph.name", "UTF-8"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -251,6 +253,21 @@ func TestDecodeRefuses(t *testing.T) {
 				t.Errorf("allocated %d bytes before refusing, want at most %d", used, limit)
 			}
 		})
+	}
+}
+
+// Rules O31, O35 of docs/hostile.md: long texts cost their bytes in the file, and no more than the budget.
+func TestDecode_longTexts(t *testing.T) {
+	const size = 16 << 20
+	text := bytes.Repeat([]byte("x"), size)
+	data := message(lenField(6, text), lenField(7, lenField(10, text)), lenField(14, lenField(2, text)))
+	before := allocated()
+	m, err := Decode(data)
+	if err != nil || len(m.DocString)+len(m.Graph.DocString)+len(m.MetadataProps[0].Value) != 3*size {
+		t.Fatal(err)
+	}
+	if used, limit := allocated()-before, uint64(memoryRatio*len(data)+memoryBase); used > limit {
+		t.Errorf("allocated %d bytes, want at most %d", used, limit)
 	}
 }
 
@@ -286,6 +303,8 @@ func TestScanDecidesAlone(t *testing.T) {
 }
 
 // A truncated model is refused, or it is a shorter legal message; it is never the whole model.
+//
+// Rule O33 of docs/hostile.md.
 func TestTruncation(t *testing.T) {
 	m := sampleModel(t)
 	good := encode(t, m)

@@ -58,7 +58,7 @@ func wantRefused(t *testing.T, p *TensorProto, dir, want string) {
 	}
 }
 
-// The numbers of these tests are those of the list of hostile external data in our notes on reliability: X1 to X9.
+// Rules X1, X2, X3, X8, X9 of docs/hostile.md: what the entries say.
 func TestExternal_hostileEntries(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "model")
@@ -137,6 +137,8 @@ func TestExternal_hostileEntries(t *testing.T) {
 }
 
 // What else contradicts the entries.
+//
+// Rule X8 of docs/hostile.md.
 func TestExternal_hostileTensors(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "w"), make([]byte, 16), 0o644); err != nil {
@@ -164,7 +166,7 @@ func TestExternal_hostileTensors(t *testing.T) {
 	}
 }
 
-// X4 to X6: what the name leads to. Opening must not wait for anybody either.
+// Rules X4, X5, X6: what the name leads to. Opening must not wait for anybody either.
 func TestExternal_hostileFiles(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("links and pipes of another kind")
@@ -194,7 +196,7 @@ func TestExternal_hostileFiles(t *testing.T) {
 	}
 }
 
-// X15: a checksum, which is of the whole file, is held against it when a tensor is read.
+// Rule X15: a checksum, which is of the whole file, is held against it when a tensor is read.
 func TestExternal_checksum(t *testing.T) {
 	dir := t.TempDir()
 	content := []byte("twelve bytes")
@@ -215,7 +217,7 @@ func TestExternal_checksum(t *testing.T) {
 		fmt.Sprintf("its SHA-1 is %x, want %s, as external_data has it", sha1.Sum(content), strings.ToLower(sum)))
 }
 
-// X12: what was checked first may have been swapped when it is read.
+// Rule X12: what was checked first may have been swapped when it is read.
 func TestExternal_swappedFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "w")
@@ -259,7 +261,26 @@ func TestExternal_shrinkingFile(t *testing.T) {
 	}
 }
 
-// X11: a model may name 4096 files.
+// Rule X10: tensors may share bytes of a file; each is read on its own.
+func TestExternal_shared(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "w"), []byte{0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 0, 0, 0x40, 0x40}, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	folder := NewFolder(dir)
+	for offset, want := range map[string][]float64{"0": {1, 2}, "4": {2, 3}} {
+		w, err := folder.Weight(outside("location=w", "offset="+offset))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := w.Array()
+		if err != nil || a.Data[0] != want[0] || a.Data[1] != want[1] {
+			t.Errorf("at offset %s: %v, error %v, want %v", offset, a.Data, err, want)
+		}
+	}
+}
+
+// Rule X11: a model may name 4096 files.
 func TestFolder_manyFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"first", "one more"} {

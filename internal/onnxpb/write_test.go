@@ -115,6 +115,8 @@ func TestWrite_sameAsEncode(t *testing.T) {
 }
 
 // A weight of the model's type is copied: NaN payloads, infinities and signed zeros stay.
+//
+// Rule E10 of docs/hostile.md.
 func TestWrite_copiesBits(t *testing.T) {
 	data := []byte{1, 0, 0xc0, 0xff, 0, 0, 0x80, 0x7f, 0, 0, 0, 0x80, 1, 0, 0, 0}
 	w := tensor.NewWeight(tensor.WeightOptions{Shape: []int{4}, DType: tensor.Float32,

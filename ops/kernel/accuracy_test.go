@@ -132,6 +132,8 @@ func sizes() []size {
 
 // Every operator, type and regime against the reference, in float64 from the equations. The two large sizes take most of
 // the time: with -short each regime meets one of them, causal or not, in turn.
+//
+// Rules N1, N2 of docs/hostile.md.
 func TestAccuracy(t *testing.T) {
 	for _, def := range ops.Sequences() {
 		for _, dtype := range ops.Types() {
@@ -214,6 +216,8 @@ func TestAccuracyBeyondFloat64(t *testing.T) {
 }
 
 // Small random sizes in random regimes: kernels, windows, pads and grids in every position to each other.
+//
+// Rule N12 of docs/hostile.md.
 func TestAccuracyRandomShapes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 41))
 	for _, def := range ops.Sequences() {

@@ -202,6 +202,8 @@ func TestChunkMessages(t *testing.T) {
 }
 
 // A grid whose product overflows to T is not T.
+//
+// Rule R8 of docs/hostile.md.
 func TestCheckGridOverflow(t *testing.T) {
 	attrs := ops.Attrs{"causal": {0}, "gate": {0}, "pads": {0, 0}}
 	dims := func(shape ...int) ops.Input { return ops.Input{DType: tensor.Float32, Shape: shape} }
@@ -220,6 +222,8 @@ func TestCheckGridOverflow(t *testing.T) {
 }
 
 // Run refuses what the kernels would trust.
+//
+// Rules R7, R20 of docs/hostile.md.
 func TestRunRefuses(t *testing.T) {
 	good := func() (*problem, []*tensor.Tensor, *tensor.Tensor) {
 		p := mixed("AFTSimple", size{B: 1, T: 2, S: 2, D: 3, Heads: 1}, false)

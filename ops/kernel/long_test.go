@@ -15,6 +15,8 @@ import (
 // Long sums keep their digits: constant data rounds the same way at every step, slowly rising keys rescale a running
 // sum again and again. With -short in float32 alone, without the
 // normal data.
+//
+// Rule N8 of docs/hostile.md.
 func TestLongSequences(t *testing.T) {
 	for _, c := range []struct {
 		op     string

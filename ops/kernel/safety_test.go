@@ -43,6 +43,8 @@ func guarded(data []byte, offset int) (buffer, inside []byte) {
 }
 
 // Operands at every byte offset, between sentinels: the result is the same by a bit, nothing else is written.
+//
+// Rule R7 of docs/hostile.md.
 func TestWritesOnlyItsOutput(t *testing.T) {
 	for _, def := range ops.Sequences() {
 		for _, dtype := range ops.Types() {
@@ -93,6 +95,8 @@ func testWritesOnlyItsOutput(t *testing.T, p *problem, dtype tensor.DType, h hos
 }
 
 // The bits depend neither on the number of threads nor on what else is in the batch.
+//
+// Rule N11 of docs/hostile.md.
 func TestSameBits(t *testing.T) {
 	for _, def := range ops.Sequences() {
 		for _, dtype := range ops.Types() {
@@ -160,6 +164,8 @@ func TestConcurrentCalls(t *testing.T) {
 
 // A kernel that gets no memory, at whichever of its allocations, says so, gives back what it has, counts nothing, and works
 // the next time.
+//
+// Rule R9 of docs/hostile.md.
 func TestNoMemory(t *testing.T) {
 	for _, def := range ops.Sequences() {
 		for _, dtype := range ops.Types() {

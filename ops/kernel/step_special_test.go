@@ -131,6 +131,8 @@ func testStepSplit(t *testing.T, def *ops.Def, p *problem, sz size, dtype tensor
 // the last place of what they are then, 2^-24. Of sums that grow evenly that makes steps/2 such errors, if all go the same
 // way, as those of constant data do; at random they grow with the root of that; where keys rise, old errors fade as the old
 // tokens do.
+//
+// Rule N10 of docs/hostile.md.
 func TestStepLong(t *testing.T) {
 	steps := 100000
 	if testing.Short() {

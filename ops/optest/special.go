@@ -20,6 +20,7 @@ func (e *Engine) testSpecial(t *testing.T) {
 			t.Run(name+" +Inf in K stays in its channel", func(t *testing.T) { e.testContained(t, def, causal, 1, math.Inf(1)) })
 			t.Run(name+" NaN in V stays in its channel", func(t *testing.T) { e.testContained(t, def, causal, 2, math.NaN()) })
 			if !e.Body {
+				t.Run(name+" smallest values", func(t *testing.T) { e.testSmallest(t, def, causal) })
 				t.Run(name+" huge keys", func(t *testing.T) { e.testHugeKeys(t, def, causal) })
 			}
 		}
@@ -67,7 +68,7 @@ func (e *Engine) testRemovedSource(t *testing.T, def *ops.Def, causal int64) {
 	}
 }
 
-// testNothingLeft: a row whose every source is removed is 0 before the gate.
+// testNothingLeft: rule N6, a row whose every source is removed is 0 before the gate.
 func (e *Engine) testNothingLeft(t *testing.T, def *ops.Def, causal int64) {
 	for _, gate := range []int64{ops.GateSigmoid, ops.GateAbsent} {
 		p := build(t, def, small(), causal, gate, 19)
@@ -81,7 +82,7 @@ func (e *Engine) testNothingLeft(t *testing.T, def *ops.Def, causal int64) {
 	}
 }
 
-// testContained puts one bad value into batch entry 0, source 1, first column of an input. Rows that see it in its
+// testContained: rules N3 and N4; it puts one bad value into batch entry 0, source 1, first column of an input. Rows that see it in its
 // channels (conv: its head) must show NaN, other batch entries and channels must not change by a bit.
 func (e *Engine) testContained(t *testing.T, def *ops.Def, causal int64, input int, bad float64) {
 	const source = 1
@@ -173,6 +174,23 @@ func (e *Engine) testHugeKeys(t *testing.T, def *ops.Def, causal int64) {
 			newest = at[1]
 		}
 		e.near(t, y, i, v.Data[(at[0]*steps+newest)*channels+at[2]], 8)
+	}
+}
+
+// testSmallest: rule N7, where every V is the type's smallest number above 0, so is every ratio: nothing flushes it to 0. (The sign of
+// a 0 is nobody's promise.)
+func (e *Engine) testSmallest(t *testing.T, def *ops.Def, causal int64) {
+	p := build(t, def, small(), causal, ops.GateAbsent, 41)
+	tiny := map[tensor.DType]float64{tensor.Float32: math.SmallestNonzeroFloat32, tensor.Float64: math.SmallestNonzeroFloat64,
+		tensor.Float16: 0x1p-24}[e.DType]
+	for i := range p.v().Data {
+		p.v().Data[i] = tiny
+	}
+	y := e.mustRun(t, p)
+	for i := range y.Len() {
+		if got := y.At(i); got != tiny {
+			t.Fatalf("every V is %v: Y%v is %v", tiny, tensor.Unravel(i, y.Shape), got)
+		}
 	}
 }
 

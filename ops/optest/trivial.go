@@ -15,6 +15,9 @@ func (e *Engine) testTrivial(t *testing.T) {
 		for _, causal := range []int64{0, 1} {
 			name := fmt.Sprintf("%s causal=%d", def.Name, causal)
 			t.Run(name+" one position", func(t *testing.T) { e.testOnePosition(t, def, causal) })
+			if causal == 1 {
+				t.Run(name+" first row", func(t *testing.T) { e.testFirstRow(t, def) })
+			}
 			t.Run(name+" equal terms", func(t *testing.T) { e.testEqualTerms(t, def, causal) })
 			t.Run(name+" one key rules", func(t *testing.T) { e.testOneKeyRules(t, def, causal) })
 		}
@@ -37,6 +40,19 @@ func (e *Engine) testOnePosition(t *testing.T, def *ops.Def, causal int64) {
 		for i, v := range p.v().Data {
 			want := f(p.q().Data[i]) * v
 			e.near(t, y, i, want, 8*(1+math.Abs(want)))
+		}
+	}
+}
+
+// testFirstRow: rule N5, the first row of a causal operator sees the first source alone.
+func (e *Engine) testFirstRow(t *testing.T, def *ops.Def) {
+	p := build(t, def, small(), 1, ops.GateAbsent, 9)
+	y, v := e.mustRun(t, p), p.v()
+	steps, channels := y.Shape[1], y.Shape[2]
+	for b := range y.Shape[0] {
+		for d := range channels {
+			want := v.Data[b*v.Shape[1]*channels+d]
+			e.near(t, y, b*steps*channels+d, want, 8*(1+math.Abs(want)))
 		}
 	}
 }
