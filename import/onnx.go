@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -29,7 +31,15 @@ func loadONNX(path string, o Options, src *Source) (*reference.Model, error) {
 		return nil, &FlagError{File: path, Given: flags,
 			Reason: strings.Join(flags, ", ") + ": of no use, an exported model says everything itself"}
 	}
-	data, err := os.ReadFile(path)
+	stat, err := os.Stat(path)
+	if err == nil && stat.Size() > math.MaxInt32 {
+		return nil, &Error{File: path, Found: fmt.Sprintf("has %d bytes", stat.Size()),
+			Allowed: fmt.Sprintf("at most %d; larger weights belong into external data", math.MaxInt32)}
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
 	if err != nil {
 		return nil, &Error{File: path, Found: err.Error(), Allowed: "a readable file"}
 	}

@@ -94,7 +94,11 @@ func (a *app) export(cmd *cobra.Command, path string, o *exportCommandFlags) err
 	if err != nil {
 		return err
 	}
+	err = f.keep(target.path)
 	f.close()
+	if err != nil {
+		return err
+	}
 	model, from, err := importer.Load(path, source)
 	if err != nil {
 		return err

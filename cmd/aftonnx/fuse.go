@@ -97,6 +97,9 @@ func (a *app) fuse(path string, o *fuseFlags) error {
 		if to, err = a.exportTarget(path, &exportCommandFlags{output: o.output, force: o.force}); err != nil {
 			return err
 		}
+		if err := f.keep(to.path); err != nil {
+			return err
+		}
 	}
 	a.step("looking for AFT layers in " + path)
 	result, err := a.findAFT(f, o)

@@ -6,10 +6,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aftonnx/aftonnx/import/checkpoint"
 	"github.com/aftonnx/aftonnx/import/onnxgraph"
+	"github.com/aftonnx/aftonnx/internal/onnxpb"
 )
 
 // modelFile is an input file: a checkpoint, or an ONNX model.
@@ -37,9 +40,12 @@ func openFile(path string) (*modelFile, error) {
 	isModel := strings.EqualFold(filepath.Ext(path), ".onnx")
 	if info.Size() > math.MaxInt32 {
 		if isModel {
-			return nil, inputf("%q: has %d bytes, want at most %d, the limit of one protobuf message",
-				path, info.Size(), math.MaxInt32)
+			return nil, inputf("%q: has %d bytes, want at most %d, the limit of one protobuf message; "+
+				"larger weights belong into external data", path, info.Size(), math.MaxInt32)
 		}
+		return nil, err
+	}
+	if !isModel && !beginsLikeModel(path) { // a damaged checkpoint of gigabytes need not be read to say so
 		return nil, err
 	}
 	data, readErr := os.ReadFile(path)
@@ -58,6 +64,18 @@ func openFile(path string) (*modelFile, error) {
 		return nil, graphErr
 	}
 	return nil, err
+}
+
+// beginsLikeModel reports whether a file begins with the tag of ir_version, the field that writers of models put first.
+func beginsLikeModel(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var first [1]byte
+	_, err = f.Read(first[:])
+	return err == nil && first[0] == 0x08
 }
 
 // nearby advises on a path that is no file: what a folder holds that could be meant, or a file of nearly that name.
@@ -111,8 +129,41 @@ func (f *modelFile) close() {
 	}
 }
 
-// shellQuote writes an argument so that a hint can be pasted into a shell.
+// files are those that the input is made of: itself, the shards of a checkpoint, the data files of a model.
+func (f *modelFile) files() []string {
+	if f.checkpoint != nil {
+		list := []string{f.checkpoint.Path()}
+		for _, name := range f.checkpoint.Shards() {
+			list = append(list, filepath.Join(f.checkpoint.Dir(), name))
+		}
+		return list
+	}
+	list := []string{f.path}
+	for _, location := range onnxpb.DataFiles(f.data) {
+		list = append(list, filepath.Join(filepath.Dir(f.path), filepath.FromSlash(location)))
+	}
+	return list
+}
+
+// keep refuses an output that is one of the input's files, by whatever name: once it is replaced, the input is gone.
+func (f *modelFile) keep(output string) error {
+	out, err := os.Stat(output)
+	if err != nil {
+		return nil // there is no such file, or staging refuses it with the reason
+	}
+	for _, name := range f.files() {
+		if in, err := os.Stat(name); err == nil && os.SameFile(in, out) {
+			return usagef("%q is a file that %q is made of", output, f.path).hint("give another output with -o")
+		}
+	}
+	return nil
+}
+
+// shellQuote writes an argument so that a hint can be pasted into a shell, and so that a name cannot drive the terminal.
 func shellQuote(s string) string {
+	if quoted := strconv.Quote(s); strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) || !utf8.ValidString(s) {
+		return "$'" + strings.ReplaceAll(quoted[1:len(quoted)-1], "'", `\'`) + "'"
+	}
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=+,@%") == "" {
 		return s
 	}

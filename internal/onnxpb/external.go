@@ -36,6 +36,27 @@ func HasExternalData(data []byte) bool {
 	return s.message(modelSchema(), 0, len(data)) == nil && s.external
 }
 
+// DataFiles are the locations that the initialisers of a model, given as its bytes, have their data in: each once, in the
+// order of the model. Those that ExternalData refuses are left out, as all are of bytes that are no model.
+func DataFiles(data []byte) []string {
+	if !HasExternalData(data) {
+		return nil
+	}
+	m, err := Decode(data)
+	if err != nil {
+		return nil
+	}
+	var list []string
+	seen := map[string]bool{}
+	for _, t := range m.GetGraph().GetInitializer() {
+		if e, there, err := ExternalData(t); there && err == nil && !seen[e.Location] {
+			seen[e.Location] = true
+			list = append(list, e.Location)
+		}
+	}
+	return list
+}
+
 // ExternalData reads where the data of a tensor lies; false for one in the model itself. What the entries say is checked,
 // and the files are not looked at: a location that would leave the model's folder, an unknown or repeated key, an offset
 // or length that is no plain decimal number is an *Error.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/aftonnx/aftonnx/internal/tensor"
@@ -330,6 +331,22 @@ func TestHasExternalData(t *testing.T) {
 	plain, err := Encode(inMemory(t, everyField(t), someWeights(tensor.Float32)))
 	if err != nil || HasExternalData(plain) {
 		t.Errorf("found where there is none, error %v", err)
+	}
+}
+
+func TestDataFiles(t *testing.T) {
+	m := &ModelProto{Graph: &GraphProto{Initializer: []*TensorProto{outside("location=b"), outside("location=../c"),
+		{Name: "inside", DataType: 1, Dims: []int64{0}}, outside("location=a/a"), outside("location=b")}}}
+	data := encode(t, m)
+	if diff := cmp.Diff([]string{"b", "a/a"}, DataFiles(data)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	m.Graph.Initializer = m.Graph.Initializer[2:3]
+	for name, data := range map[string][]byte{"no data file": encode(t, m), "no model": data[:len(data)-1],
+		"two models": append(data, data...)} {
+		if got := DataFiles(data); got != nil {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 
