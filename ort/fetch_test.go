@@ -268,6 +268,8 @@ func TestFetchFallsBackToNPM(t *testing.T) {
 }
 
 // Nothing but the right file may reach the cache, whatever the server sends.
+//
+// Rules G1, G2 of docs/hostile.md.
 func TestFetchRefusesWhatIsNotPinned(t *testing.T) {
 	lib := bytes.Repeat([]byte("library "), 1000)
 	other := bytes.Repeat([]byte("LIBRARY "), 1000)
@@ -319,6 +321,7 @@ func TestFetchRefusesWhatIsNotPinned(t *testing.T) {
 	}
 }
 
+// Rules G1, G2 of docs/hostile.md.
 func TestFetchRefusesAnotherNPMPackage(t *testing.T) {
 	lib := []byte("the npm library")
 	p := newPinned(t, lib)
@@ -340,6 +343,7 @@ func TestFetchRefusesAnotherNPMPackage(t *testing.T) {
 	}
 }
 
+// Rule G3 of docs/hostile.md.
 func TestFetchHTTPErrors(t *testing.T) {
 	lib := []byte("lib")
 	hang := make(chan struct{})
@@ -378,6 +382,7 @@ func TestFetchHTTPErrors(t *testing.T) {
 	}
 }
 
+// Rule G4 of docs/hostile.md.
 func TestFetchCanBeCancelled(t *testing.T) {
 	for _, where := range []string{"release", "npm"} {
 		t.Run(where, func(t *testing.T) {
@@ -406,6 +411,8 @@ func TestFetchCanBeCancelled(t *testing.T) {
 }
 
 // Several processes on one cache are like several fetches at once: each writes a file of its own and renames it.
+//
+// Rule G6 of docs/hostile.md.
 func TestFetchConcurrently(t *testing.T) {
 	lib := bytes.Repeat([]byte("library "), 50_000)
 	p := newPinned(t, lib)

@@ -168,6 +168,8 @@ func TestMissingErrorListsEverything(t *testing.T) {
 }
 
 // A caller that allows no fetching is no user who set a variable: the error blames the right one.
+//
+// Rule G7 of docs/hostile.md.
 func TestMissingErrorSaysWhoForbidsFetching(t *testing.T) {
 	unsetEnv(t)
 	o := Options{CacheDir: t.TempDir(), Offline: true, fetch: newPinned(t, []byte("lib")).fetcher}

@@ -81,6 +81,10 @@ func TestCancelStopsARun(t *testing.T) {
 //
 // Rules R10, R13 of docs/hostile.md.
 func TestConcurrentRuns(t *testing.T) {
+	runs := 200
+	if underLoad() {
+		runs = 1000
+	}
 	rt := open(t)
 	s := load(t, rt, simple(tensor.Float32), ort.SessionOptions{Threads: 2})
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
@@ -91,7 +95,7 @@ func TestConcurrentRuns(t *testing.T) {
 		wg.Go(func() {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			for i := range 200 {
+			for i := range runs {
 				if i%2 == 0 {
 					ctx = context.Background()
 				}
@@ -272,6 +276,9 @@ const void *OrtGetApiBase(void) { return &base; }`
 	run(t, load(t, open(t), simple(tensor.Float32), ort.SessionOptions{}), qkv(t, tensor.Float32, 1, 2, 3))
 }
 
+// underLoad is whether the tests of load are to take as long as .ci/load lets them.
+func underLoad() bool { return os.Getenv("AFTONNX_LOAD") != "" }
+
 // resident is the memory this process has, in bytes.
 func resident(t *testing.T) int64 {
 	t.Helper()
@@ -333,6 +340,9 @@ func TestNoLeak(t *testing.T) {
 			return err
 		}},
 	} {
+		if underLoad() {
+			test.times *= 10
+		}
 		t.Run(name, func(t *testing.T) {
 			repeat := func(n int) {
 				for range n {

@@ -85,6 +85,8 @@ func TestFusedModelsAreEquivalent(t *testing.T) {
 }
 
 // A rewritten model that computes something else must not pass: a bias, an attribute, a function body.
+//
+// Rule O15 of docs/hostile.md.
 func TestEquivalent_planted(t *testing.T) {
 	needRuntime(t)
 	for name, plant := range map[string]func(*onnxpb.ModelProto){

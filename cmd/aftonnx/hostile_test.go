@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode"
@@ -169,5 +170,57 @@ func TestShellQuote(t *testing.T) {
 		if got := shellQuote(name); got != want {
 			t.Errorf("%q: %s, want %s", name, got, want)
 		}
+	}
+}
+
+// endless gives bytes for ever, and counts them.
+type endless struct{ given int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	e.given += len(p)
+	return len(p), nil
+}
+
+// Rule C4: of a standard input that does not end no more is read than a verb takes.
+func TestEndlessInput(t *testing.T) {
+	for limit, args := range map[int][]string{
+		maxPrompt: {"generate", "none.onnx", "--prompt", "-"}, maxText: {"eval", "none.onnx", "--text", "-"},
+	} {
+		in := &endless{}
+		var out, messages bytes.Buffer
+		code := run(t.Context(), args, in, &out, &messages)
+		if code != exitInput || !strings.Contains(messages.String(), "standard input: has more than") || in.given > 2*limit {
+			t.Errorf("%q: exit code %d after %d bytes, message %q", args, code, in.given, messages.String())
+		}
+	}
+}
+
+// Rule E8: exports of two types to one file at once, again and again: whoever is last, the file and its data file are of one
+// of them, whole, and nothing else is left.
+func TestExport_twoAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	model := filepath.Join(dir, "m.onnx")
+	var wg sync.WaitGroup
+	for _, dtype := range []string{"float32", "float64"} {
+		wg.Go(func() {
+			for range 10 {
+				code, _, messages := invoke(t.Context(), "export", "../../testdata/stack.bin", "-o", model, "--dtype", dtype,
+					"--external-data", "always", "--force", "--verify", "off")
+				if code != 0 {
+					t.Errorf("%s: exit code %d, %s", dtype, code, messages)
+				}
+				if code, _, messages := invoke(t.Context(), "inspect", model); code != 0 && !strings.Contains(messages, "no such file") {
+					t.Errorf("inspect: exit code %d, %s", code, messages) // a data file may go between two looks, not change
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if code, _, messages := invoke(t.Context(), "verify", model, "--engine", "native"); code != 0 {
+		t.Errorf("verify: exit code %d, %s", code, messages)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 {
+		t.Errorf("the folder holds %v, %v, want the model and its data", left, err)
 	}
 }

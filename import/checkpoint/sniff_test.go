@@ -41,6 +41,8 @@ func TestSniff_refused(t *testing.T) {
 			[]string{"a zip archive behind other bytes", "byte 0"}},
 		{"a pickle of anything", pickled("}(", pStr("key"), "K\x01u"),
 			[]string{"a Python pickle that torch.save did not write"}},
+		{"M1 a header of seven numbers and raw weights", u32(288) + u32(768) + u32(6) + u32(6) + u32(6) + u32(32000) + u32(256) + floats(1, 2, 3),
+			[]string{"no known format"}},
 		{"binary", "\x00\x01\x02\x03\x04\x05\x06\x07\x08",
 			[]string{"bytes 00 01 02 03 04 05 06 07 ...", "no known format"}},
 		{"bytes that are no text", "\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\xf7", []string{"no known format"}},

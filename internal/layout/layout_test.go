@@ -168,6 +168,16 @@ func TestConfined(t *testing.T) {
 	}
 }
 
+// TestNoCallbacks: rule R14 of docs/hostile.md, C never calls Go. A panic there would have nowhere to go, and ONNX Runtime's
+// threads are none that Go knows.
+func TestNoCallbacks(t *testing.T) {
+	sources(t, func(path, line string, number int) {
+		if strings.HasPrefix(line, "//export ") {
+			t.Errorf("%s:%d: C can call %s", path, number, line)
+		}
+	})
+}
+
 // TestOwnsAndKnows: every package says in a doc.go what it owns; a command says it in main.go.
 func TestOwnsAndKnows(t *testing.T) {
 	for name, p := range list(t) {
