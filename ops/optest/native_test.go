@@ -1,4 +1,4 @@
-package optest_test
+package optest
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops"
-	"github.com/aftonnx/aftonnx/ops/optest"
 )
 
 // native runs one-node models in the Go graph: the node itself, or, flattened, its body's standard operators. Neither
@@ -51,10 +50,10 @@ func inOrder(d *ops.Def, named map[string]*tensor.Tensor) []*tensor.Tensor {
 }
 
 func TestConformance_native(t *testing.T) {
-	optest.Run(t, optest.Engine{DType: tensor.Float64, Run: native(false)})
+	Run(t, Engine{DType: tensor.Float64, Run: native(false)})
 }
 
 // TestConformance_flattened runs every body in Go, in double: a check of the bodies that owes ONNX Runtime nothing.
 func TestConformance_flattened(t *testing.T) {
-	optest.Run(t, optest.Engine{DType: tensor.Float64, Run: native(true), Body: true})
+	Run(t, Engine{DType: tensor.Float64, Run: native(true), Body: true})
 }
