@@ -139,6 +139,9 @@ static int step_plain(const step_strip *p, size_t g, size_t count) {
   return step->call->in[0].dtype == AFT_FLOAT && step->heads == step->dim && (p->first + g + count) * LANES <= step->dim;
 }
 
+/* Whether keys are gathered lane by lane, so that nobody wants to read them twice. */
+VEC int step_gathered(const step_simd *job) { return job->each && job->step->heads != job->step->dim; }
+
 /* [a V | a] of a run of tokens for `count` vectors of the strip from g on. Vectors of one head have one a. */
 VEC void step_terms(step_strip *p, const step_run *run, size_t g, const int count, const int plain) {
   const step_simd *job = p->job;
@@ -152,7 +155,7 @@ VEC void step_terms(step_strip *p, const step_run *run, size_t g, const int coun
   for (size_t r = 0; r < run->n; r++, to += TERM) {
     vec k[BATCH], v[BATCH], a[BATCH];
     int fresh[BATCH] = {0};
-    if (!plain && job->each) { /* step_largest has left it there */
+    if (!plain && step_gathered(job)) { /* step_largest has left it there */
       EACH(j, count) k[j] = vec_aligned(to + (size_t)j * step + LANES);
     } else {
       EACH(j, count) k[j] = step_run_key(p, run, r, g + (size_t)j, &fresh[j], plain);
@@ -186,7 +189,7 @@ VEC void step_largest(step_strip *p, const step_run *run, vec *largest, const in
     for (size_t l = 0; l < p->n * LANES; l += AFT_LINE / sizeof(float)) vec_fetch(run->at.v, row + l);
     for (size_t g = 0; g < p->n; g++) {
       vec k = step_run_key(p, run, r, g, &fresh, plain);
-      if (!plain && job->each) vec_store_aligned(p->terms + (g * job->cap + run->i + r - p->base) * TERM + LANES, k);
+      if (!plain && step_gathered(job)) vec_store_aligned(p->terms + (g * job->cap + run->i + r - p->base) * TERM + LANES, k);
       largest[g] = vec_max(k, largest[g]);
     }
   }

@@ -23,6 +23,8 @@ func chunkSizes() []size {
 		{B: 1, T: 130, S: 20, D: 33, Heads: 1, Window: 60}, // terms that move
 		{B: 2, T: 3, S: 800, D: 5, Heads: 1, Window: 500},  // blocks of tokens
 		{B: 1, T: 420, S: 3, D: 3, Heads: 3, Window: 400},  // both
+		{B: 2, T: 2, S: 1, D: 20, Heads: 20, Window: 5},    // a head a channel, whole vectors of 4 lanes but not 4 of them
+		{B: 2, T: 5, S: 6, D: 48, Heads: 48, Window: 4},    // and of 8 or 16
 		{B: 1, T: 0, S: 9, D: 4, Heads: 2, Window: 4},      // nothing but the state
 	}
 }
