@@ -145,7 +145,7 @@ func readEverything(src source) error {
 	return err
 }
 
-// TestBrokenReads lets every single read of every file fail, by a bad disk or because the file has become shorter.
+// TestBrokenReads: rule S35, it lets every single read of every file fail, by a bad disk or because the file has become shorter.
 func TestBrokenReads(t *testing.T) {
 	bad := errors.New("input/output error")
 	for name, data := range soundFiles(t) {

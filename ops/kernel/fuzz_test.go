@@ -12,7 +12,7 @@ import (
 // The fuzzers choose what a call is made of; the numbers in it follow from the seed and the regime. A byte is a count less one, cut
 // to what the reference computes in a moment.
 
-// FuzzSequences: every operator over whole sequences, on every set of instructions, against the reference.
+// FuzzSequences: rule N12, every operator over whole sequences, on every set of instructions, against the reference.
 func FuzzSequences(f *testing.F) {
 	for op := range ops.Sequences() {
 		f.Add(byte(op), byte(op), byte(0), uint64(op), byte(0), byte(11), byte(9), byte(2), byte(1), byte(4), byte(2), byte(4), true)
@@ -35,7 +35,7 @@ func FuzzSequences(f *testing.F) {
 	})
 }
 
-// FuzzSteps: the same for the step forms, chunks and states of any length.
+// FuzzSteps: rule N12, the same for the step forms, chunks and states of any length.
 func FuzzSteps(f *testing.F) {
 	for op := range ops.Steps() {
 		f.Add(byte(op), byte(op), byte(0), uint64(op), byte(2), byte(4), byte(9), byte(2), byte(1), byte(4), byte(0))
