@@ -1,13 +1,16 @@
 package importer_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	importer "github.com/aftonnx/aftonnx/import"
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
@@ -169,6 +172,16 @@ func TestONNXRefused(t *testing.T) {
 		{"O31 metadata twice", func(p *onnxpb.ModelProto) {
 			p.MetadataProps = append(p.MetadataProps, &onnxpb.StringStringEntryProto{Key: "k"}, &onnxpb.StringStringEntryProto{Key: "k"})
 		}, `metadata "k": there are two of that key`},
+		{"an attribute out of range", func(p *onnxpb.ModelProto) {
+			for _, a := range aftNode(p).Attribute {
+				if a.Name == "window" {
+					a.I = ptr(int64(-1))
+				}
+			}
+		}, `attribute "window" is -1`},
+		{"a node missing at the end", func(p *onnxpb.ModelProto) {
+			p.Graph.Node = p.Graph.Node[:len(p.Graph.Node)-1]
+		}, "the graph as it was exported"},
 		{"a value twice", func(p *onnxpb.ModelProto) { p.Graph.Node = append(p.Graph.Node, p.Graph.Node[0]) }, "two nodes make it"},
 		{"a weight missing", func(p *onnxpb.ModelProto) { p.Graph.Initializer = p.Graph.Initializer[1:] }, `"layers.0.q.weight"`},
 		{"an integer weight", func(p *onnxpb.ModelProto) {
@@ -192,6 +205,75 @@ func TestONNXRefused(t *testing.T) {
 			_, _, err := importer.Load(path, importer.Options{})
 			wantBadFile(t, c.name, err, path, c.text)
 		})
+	}
+}
+
+// What a model of ours says beside its nodes: a grid or taps that are none, of any type, are refused.
+func TestONNXConstantsRefused(t *testing.T) {
+	fixed := load(t, testdata("conv2d.bin"))
+	fixed.Blocks[0].Layer.Grid = [2]int{2, 3}
+	good := graphOf(t, fixed, tensor.Float32)
+	for name, change := range map[string]func(grid *onnxpb.TensorProto){
+		"a negative height": func(grid *onnxpb.TensorProto) { put(t, grid, []int{2}, -1, 3) },
+		"three numbers":     func(grid *onnxpb.TensorProto) { put(t, grid, []int{3}, 1, 2, 3) },
+		"floats":            func(grid *onnxpb.TensorProto) { grid.DataType = 1; grid.Dims = []int64{4} },
+		"cut off":           func(grid *onnxpb.TensorProto) { grid.RawData = grid.RawData[:5] },
+		"of no type":        func(grid *onnxpb.TensorProto) { grid.DataType = 99 },
+	} {
+		p := proto.Clone(good).(*onnxpb.ModelProto)
+		i := slices.IndexFunc(p.Graph.Initializer, func(w *onnxpb.TensorProto) bool { return w.Name == "grid" })
+		if i < 0 {
+			t.Fatal("the graph holds no grid")
+		}
+		change(p.Graph.Initializer[i])
+		_, err := importer.FromONNX("x.onnx", p, &importer.Source{})
+		wantBadFile(t, name, err, "x.onnx", `"grid"`)
+	}
+}
+
+// put makes an initialiser of integers.
+func put(t *testing.T, to *onnxpb.TensorProto, shape []int, values ...int64) {
+	t.Helper()
+	x, err := tensor.FromInt64s(shape, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proto.Reset(to)
+	proto.Merge(to, onnxpb.TensorToProto("grid", x))
+}
+
+// Rule O7 of docs/hostile.md: a model beyond protobuf's limit is refused by its size, and not read.
+func TestONNXTooLarge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	if err := os.WriteFile(path, []byte{8, 8, 0x3a, 0}, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 3<<30); err != nil {
+		t.Skip("no sparse files here:", err)
+	}
+	_, _, err := importer.Load(path, importer.Options{})
+	wantBadFile(t, "a model of 3 GiB", err, path, "has 3221225472 bytes, want at most 2147483647", "external data")
+}
+
+// A config beside a checkpoint that is no plain file of a bearable size is an error, and nothing is read of it.
+func TestConfigRefused(t *testing.T) {
+	data, err := os.ReadFile(testdata("full.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, make := range map[string]func(path string) error{
+		"a folder": func(path string) error { return os.Mkdir(path, 0o700) },
+		"2 MiB":    func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte(" "), 2<<20), 0o600) },
+	} {
+		for _, name := range []string{"config.json", "preprocessor_config.json"} {
+			dir := t.TempDir()
+			path := filepath.Join(dir, name)
+			if err := errors.Join(os.WriteFile(filepath.Join(dir, "m.bin"), data, 0o600), make(path)); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := importer.Load(filepath.Join(dir, "m.bin"), importer.Options{})
+			wantBadFile(t, what, err, path, "no regular file of at most 1 MiB")
+		}
 	}
 }
 
