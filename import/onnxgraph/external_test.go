@@ -157,3 +157,15 @@ func TestExternal_decodeIsLazy(t *testing.T) {
 		t.Errorf("running it: error %v, want the budget's", err)
 	}
 }
+
+// Initialisers can be looked at without a run; what is none has neither elements nor a shape.
+func TestModel_constant(t *testing.T) {
+	m := decode(t, base(t))
+	got, err := m.Constant("w")
+	if err != nil || got == nil || got.At(0) != 1 || !tensor.SameShape(m.ConstantShape("w"), []int{1}) {
+		t.Errorf("w is %v of shape %v, error %v", got, m.ConstantShape("w"), err)
+	}
+	if none, err := m.Constant("x"); none != nil || err != nil || m.ConstantShape("x") != nil {
+		t.Errorf("an input is the constant %v of shape %v, error %v", none, m.ConstantShape("x"), err)
+	}
+}

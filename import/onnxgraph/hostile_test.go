@@ -34,6 +34,13 @@ func TestDecodeRefuses(t *testing.T) {
 		}
 		return a
 	}
+	branch := func(change func(g *onnxpb.GraphProto)) func(m *onnxpb.ModelProto) {
+		return func(m *onnxpb.ModelProto) {
+			a := graphAttr(1)
+			change(a.G)
+			m.Graph.Node[0] = onnxpb.Node("If", []string{"x"}, []string{"h"}, a)
+		}
+	}
 	outer := func() *onnxpb.TensorProto {
 		return &onnxpb.TensorProto{Name: "e", DataType: 1, DataLocation: onnxpb.TensorProto_EXTERNAL,
 			ExternalData: []*onnxpb.StringStringEntryProto{{Key: "location", Value: "../secret"}}}
@@ -196,6 +203,22 @@ func TestDecodeRefuses(t *testing.T) {
 			a.G.Node[0].Input[0] = "q"
 			m.Graph.Node[0] = onnxpb.Node("If", []string{"x"}, []string{"h"}, a)
 		}, `nothing produces input "q"`},
+
+		{"O26 sparse tensor in a sub-graph", branch(func(g *onnxpb.GraphProto) {
+			g.SparseInitializer = []*onnxpb.SparseTensorProto{{}}
+		}), "sparse tensors are not supported"},
+		{"O19 input of a sub-graph twice", branch(func(g *onnxpb.GraphProto) {
+			g.Input = infos{anyShape("a", tensor.Float32), anyShape("a", tensor.Float32)}
+		}), `input[1]: name "a" is defined twice`},
+		{"O19 initializer of a sub-graph twice", branch(func(g *onnxpb.GraphProto) {
+			w := onnxpb.TensorToProto("a", floats(t, []int{1}, 1))
+			g.Initializer = []*onnxpb.TensorProto{w, w}
+		}), `initializer[1]: name "a" is defined twice`},
+		{"O19 output of a sub-graph from nowhere", branch(func(g *onnxpb.GraphProto) { g.Output[0].Name = "q" }), `output[0]: nothing produces "q"`},
+		{"O9 9 sub-graphs in lists", func(m *onnxpb.ModelProto) {
+			m.Graph.Node[0] = onnxpb.Node("Odd", []string{"x"}, []string{"h"}, &onnxpb.AttributeProto{Name: "all",
+				Type: onnxpb.AttributeProto_GRAPHS, Graphs: []*onnxpb.GraphProto{graphAttr(9).G}})
+		}, "at most 8 levels"},
 
 		{"O16 function twice", func(m *onnxpb.ModelProto) {
 			m.Functions = append(m.Functions, m.Functions[0])

@@ -67,3 +67,45 @@ func TestCheckBeneath(t *testing.T) {
 		t.Error("a folder that does not exist was accepted")
 	}
 }
+
+// A file with a checksum that goes away, or is another kind of file, before it is hashed.
+func TestExternal_checksumOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "w")
+	if err := os.WriteFile(path, make([]byte, 8), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, err := InitializerWeight(outside("location=w", "checksum="+strings.Repeat("0", 40)), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := w.Array(); err == nil || !strings.Contains(err.Error(), "no such file") {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+// What protobuf cannot write is an error of ours, and says in which file if the caller knows.
+func TestEncode_notUTF8(t *testing.T) {
+	bad := []byte{0xff}
+	for name, m := range map[string]*ModelProto{
+		"model": {ProducerName: string(bad), Graph: &GraphProto{}}, "graph": {Graph: &GraphProto{Name: string(bad)}},
+	} {
+		_, err1 := Encode(m)
+		err2 := Write(io.Discard, m, []Weight{{"a", tensor.Float32, ramp(1)}}, WriteOptions{})
+		for _, err := range []error{err1, err2} {
+			var e *Error
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), "protobuf refuses to write the model") {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if e.File = "x\n"; !strings.HasPrefix(e.Error(), `"x\n": `) {
+				t.Errorf("%s: %v", name, e)
+			}
+		}
+	}
+}
