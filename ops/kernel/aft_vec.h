@@ -24,6 +24,7 @@ enum { LANES = 4, ROWS = 4 };
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t vec_bits __attribute__((vector_size(4 * LANES))); /* of a comparison: all ones or zero */
+typedef uint32_t vec_words __attribute__((vector_size(4 * LANES))); /* whose sums and shifts may overflow */
 typedef float vec_anywhere __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
 
 VEC vec vec_load(const void *p) { return *(const vec_anywhere *)p; }
@@ -207,7 +208,7 @@ VEC void vec_exps(vec *x, const int n) {
   EACH(j, n) p[j] = vec_madd(p[j], r[j], vec_of(0x1.fffffcp-2f));
   EACH(j, n) p[j] = vec_madd(p[j], r[j], vec_of(1));
   EACH(j, n) p[j] = vec_madd(p[j], r[j], vec_of(1));
-  EACH(j, n) p[j] *= (vec)(((vec_bits)shifted[j] << 23) + (127 << 23));
+  EACH(j, n) p[j] *= (vec)(((vec_words)shifted[j] << 23) + (127u << 23));
   EACH(j, n) x[j] = (vec)((vec_bits)p[j] & ~(x[j] < vec_of(-87.3f)));
 }
 
