@@ -21,6 +21,7 @@ type verifyFlags struct {
 	export  exportFlags
 	sweep   sweepFlags
 	judge   judgeFlags
+	files   reportFiles
 	engines []string
 	inputs  []string
 	all     string
@@ -62,12 +63,16 @@ too is held against the first one's truth. Exit code 1: something differs.`,
 	f.StringArrayVar(&o.library, "ort", nil,
 		"the ONNX Runtime library to use, `LIB` (default: found, or fetched once); given several times, each is verified with")
 	o.runtime.addOffline(f)
+	o.files.add(f)
 	return cmd
 }
 
 func (a *app) verify(cmd *cobra.Command, args []string, o *verifyFlags) error {
 	options, err := o.options(a, cmd)
 	if err != nil {
+		return err
+	}
+	if err := o.files.check(slices.Concat(args, o.inputs, []string{o.all, o.against})); err != nil {
 		return err
 	}
 	if len(args) == 0 {
@@ -94,18 +99,19 @@ func (a *app) verify(cmd *cobra.Command, args []string, o *verifyFlags) error {
 		return err
 	}
 	a.explain(report)
+	written := o.files.write(report)
 	if o.repro != "" && !report.Pass {
 		if err := a.reproduce(args[0], options, report, o.repro); err != nil {
-			return err
+			return errors.Join(err, written)
 		}
 	}
-	return verdict(report)
+	return errors.Join(verdict(report), written)
 }
 
 // operatorFlags refuses the flags that only a model has a use for.
 func operatorFlags(f *pflag.FlagSet, o *verifyFlags) (err error) {
 	f.Visit(func(flag *pflag.Flag) {
-		if !slices.Contains([]string{"engine", "seed", "json", "ort", "offline", "threads"}, flag.Name) {
+		if !slices.Contains([]string{"engine", "seed", "json", "html", "junit", "ort", "offline", "threads"}, flag.Name) {
 			err = usagef("--%s: needs a model", flag.Name).hint("without an argument the operator set is verified")
 		}
 	})

@@ -71,6 +71,7 @@ func TestDirections(t *testing.T) {
 		{"import/onnxgraph/fuse", "knows neither engines nor files", under("internal", "reference", "ops", "import/onnxgraph")},
 		{"export", "never imports import", under("internal", "reference", "ops")},
 		{"verify", "does not know the command line", not("cmd")},
+		{"verify/render", "does not know the command line", not("cmd")},
 		{"task", "knows no engine and no file", under("internal", "reference", "ops")},
 		{"infer", "does not know the command line", not("cmd")},
 		{"bench", "does not know the command line", not("cmd")},
