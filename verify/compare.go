@@ -80,8 +80,9 @@ func (r *Result) add(caseID string, got []float64, shape []int, want tensor.Arra
 	for i := range want.Data {
 		r.addElement(caseID, i, got[i], want, l)
 	}
-	if r.HeatMap == nil || r.ratio > before {
-		r.HeatMap = newHeatMap(caseID, want.Shape, l, func(i int) float64 { return l.share(i, got[i], want.Data[i]) })
+	heat := newHeatMap(caseID, want.Shape, l, func(i int) float64 { return l.share(i, got[i], want.Data[i]) })
+	if heat.before(r.HeatMap, r.ratio > before, r.ratio > 1) {
+		r.HeatMap = heat
 	}
 	if l.tolerance != nil && !l.by.elementwise() {
 		r.judgeBy(caseID, got, want, l)
@@ -165,7 +166,7 @@ func (r *Result) absorb(of *Result) {
 	r.Finite += of.Finite
 	r.MaxAbs, r.MaxRel, r.FiniteMaxAbs = max(r.MaxAbs, of.MaxAbs), max(r.MaxRel, of.MaxRel), max(r.FiniteMaxAbs, of.FiniteMaxAbs)
 	r.gathered.absorb(&of.gathered)
-	if of.HeatMap != nil && (r.HeatMap == nil || of.ratio > r.ratio) {
+	if of.HeatMap.before(r.HeatMap, of.ratio > r.ratio, max(of.ratio, r.ratio) > 1) {
 		r.HeatMap = of.HeatMap
 	}
 	worse := of.Worst != nil && (r.Worst == nil || of.ratio > r.ratio)

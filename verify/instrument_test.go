@@ -100,6 +100,22 @@ func TestHeatMap(t *testing.T) {
 	}
 }
 
+func TestHeatMap_before(t *testing.T) {
+	one, many := &HeatMap{Positions: 1}, &HeatMap{Positions: 2}
+	var none *HeatMap
+	for i, test := range []struct {
+		got, want bool
+	}{
+		{one.before(none, false, false), true}, {none.before(one, true, true), false}, {one.before(many, true, false), false},
+		{many.before(one, false, false), true}, {one.before(many, true, true), true}, {many.before(one, false, true), false},
+		{many.before(many, true, false), true}, {many.before(many, false, false), false},
+	} {
+		if test.got != test.want {
+			t.Errorf("%d: %v", i, test.got)
+		}
+	}
+}
+
 func TestParseStatistic(t *testing.T) {
 	for text, want := range map[string]Statistic{"elementwise": {}, "max": {kind: "max"}, "mean": {kind: "mean"}, "quantile=0.9": {"quantile", 0.9}} {
 		got, err := ParseStatistic(text)

@@ -111,6 +111,18 @@ type HeatMap struct {
 	Cells     [][]Number `json:"cells"`    // a row has the cells of some positions
 }
 
+// before reports whether a map says more than another: nearer says that its value came nearer to its tolerance. Where nothing
+// failed, one of several positions goes before a single row of channels.
+func (h *HeatMap) before(other *HeatMap, nearer, failed bool) bool {
+	switch {
+	case h == nil || other == nil:
+		return h != nil
+	case !failed && (h.Positions > 1) != (other.Positions > 1):
+		return h.Positions > 1
+	}
+	return nearer
+}
+
 // The most cells of a heat map, in either direction.
 const (
 	heatRows    = 64
