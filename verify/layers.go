@@ -15,8 +15,9 @@ type Layer struct {
 	// place of the node that makes the value, of those that a run needs.
 	Block  int    `json:"block"`
 	Engine Engine `json:"engine"`
-	Bodies bool   `json:"bodies"` // of the native engine: with the function bodies in the nodes' place
-	Pass   bool   `json:"pass"`   // whether Own is allowed
+	Other  bool   `json:"other,omitempty"` // of the second model, which is held against the first one's truth
+	Bodies bool   `json:"bodies"`          // of the native engine: with the function bodies in the nodes' place
+	Pass   bool   `json:"pass"`            // whether Own is allowed
 	// Own is the error that the layer itself makes: the truth is computed from what the engine put into it.
 	Own Deviation `json:"own"`
 	// Accumulated is the error of everything up to here: the truth is computed from the inputs of the model. Null inside a

@@ -60,6 +60,7 @@ func (r *modelRun) byBlocks(ctx context.Context, s *subject, label string) ([]Re
 	}
 	for _, v := range w.rivals {
 		for _, l := range v.log.list {
+			l.Other = !w.own
 			r.report.Layers = append(r.report.Layers, *l)
 		}
 	}
@@ -303,7 +304,7 @@ func (w *walk) accumulate(name string, j int, truth tensor.Array) {
 		if v.lost != nil || len(v.x[j].Data) != len(truth.Data) {
 			continue
 		}
-		of := v.log.at(w.label+name, w.block)
+		of := v.log.at(name, w.block)
 		if of.Accumulated == nil {
 			of.Accumulated = &Deviation{}
 		}

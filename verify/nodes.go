@@ -74,6 +74,7 @@ func (r *modelRun) byNodes(ctx context.Context, s *subject, label string, rows [
 func (n *nodeRun) locate(e Engine, log *layerLog, rows []Result) {
 	first := ""
 	for _, l := range log.list {
+		l.Other = n.s != n.truth
 		n.report.Layers = append(n.report.Layers, *l)
 		if first == "" && !l.Pass {
 			first = l.Name
@@ -173,7 +174,7 @@ func (n *nodeRun) compareNodes(ctx context.Context, j int, out map[string]*tenso
 		if err != nil || !tensor.SameShape(t.Shape, got.Shape) {
 			return err
 		}
-		l, values := log.at(n.label+name, v.node), got.Float64s()
+		l, values := log.at(name, v.node), got.Float64s()
 		l.Own.add(values, t.Array(), foreignLimit(n.s, v.dtype, t.Array()))
 		l.Pass = l.Own.OfAllowed == nil || *l.Own.OfAllowed <= 1
 		if l.Accumulated == nil {

@@ -156,7 +156,7 @@ func (w *walk) judge(v *rival, j int, s stage) tensor.Array {
 		w.noteFailing(v, j, s.name, s.value)
 	}
 	v.blocks.absorb(&layer)
-	of := v.log.at(w.label+s.name, w.block)
+	of := v.log.at(s.name, w.block)
 	of.Pass = of.Pass && layer.Pass
 	if !tensor.SameShape(got.Shape, s.value.Shape) {
 		v.lost = fmt.Errorf("value %q has another shape", s.name)

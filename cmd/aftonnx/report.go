@@ -30,6 +30,9 @@ func (a *app) printLayers(r *verify.Report) {
 	for i := range r.Layers {
 		l := &r.Layers[i]
 		name, engine, verdict := l.Name, string(l.Engine), wordPass
+		if l.Other {
+			name = "other " + name
+		}
 		if l.Setting != "" {
 			name += " (" + l.Setting + ")"
 		}
