@@ -165,6 +165,9 @@ func resultCase(r *verify.Result) junitCase {
 // and decide nothing: a build must not break over one while the verdict is a pass.
 func layerCase(l *verify.Layer, s *junitSuite) junitCase {
 	c := junitCase{Class: "layers", Name: legible(l.Name)}
+	if l.Other {
+		c.Name = "other " + c.Name
+	}
 	if l.Bodies {
 		c.Name += ", with function bodies"
 	}

@@ -34,21 +34,19 @@ type series struct {
 	layers []*verify.Layer
 }
 
-// layerSeries takes the layers apart by setting, engine and its way of computing, in their order. Where blocks begin again, a second
-// model begins.
+// layerSeries takes the layers apart by model, setting, engine and its way of computing, in their order.
 func layerSeries(layers []verify.Layer) []*series {
 	var list []*series
 	found := map[string]*series{}
 	for i := range layers {
 		l := &layers[i]
 		name := labelled(engineOf(l.Engine, l.Bodies), l.Setting)
+		if l.Other {
+			name += ", other model"
+		}
 		s := found[name]
 		if s == nil {
 			s = &series{title: name}
-		} else if l.Block < s.layers[len(s.layers)-1].Block {
-			s = &series{title: name + ", other model"}
-		}
-		if s != found[name] {
 			found[name], list = s, append(list, s)
 		}
 		s.layers = append(s.layers, l)
