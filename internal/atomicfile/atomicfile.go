@@ -241,10 +241,10 @@ func (s *Staged) Commit() error {
 	}
 	s.temp = ""
 	s.unlock()
-	if s.force {
-		s.companion.supersede()
-	}
 	s.companion.release()
+	if s.force && s.companion != nil {
+		supersede(s.path)
+	}
 	if err := syncDirectory(filepath.Dir(s.path)); err != nil {
 		return fmt.Errorf("%q: written, but its directory could not be flushed to the disk: %w", s.path, cause(err))
 	}

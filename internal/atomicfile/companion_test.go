@@ -336,3 +336,25 @@ func TestCompanion_killedWriter(t *testing.T) {
 		t.Errorf("directory holds %q, want one companion", names(t, dir))
 	}
 }
+
+// What an owner refers to stays, whoever committed it and however late somebody else looks; also where the name lies across two
+// pieces of what is read at a time.
+func TestSupersede_owner(t *testing.T) {
+	dir := t.TempDir()
+	owner := filepath.Join(dir, "m.onnx")
+	first, second := "m.onnx-0123456789abcdef.data", "m.onnx-fedcba9876543210.data"
+	for _, at := range []int{0, 1<<20 - len(first)/2, 1<<20 - 1, 1 << 21} {
+		for _, name := range []string{first, second} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte("weights"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(owner, append(make([]byte, at), first...), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		supersede(owner)
+		if !isThere(filepath.Join(dir, first)) || isThere(filepath.Join(dir, second)) {
+			t.Errorf("at %d: what the owner refers to is there: %v, the other: %v", at, isThere(filepath.Join(dir, first)), isThere(filepath.Join(dir, second)))
+		}
+	}
+}

@@ -2,6 +2,9 @@ package atomicfile
 
 import (
 	"bytes"
+	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,14 +14,12 @@ import (
 // maxOwner is the size up to which files are searched for the names of companions.
 const maxOwner = 64 << 20
 
-// supersede removes the owner's other companions: the owner refers to them no longer. It is a courtesy, and stays on the
-// safe side: those that another process has just put in place are locked and stay, as do all where there are no locks; so
-// does one that another file of the owner's kind may refer to, since the owner may have been copied or renamed.
-func (c *Companion) supersede() {
-	if c == nil {
-		return
-	}
-	dir := filepath.Dir(c.owner)
+// supersede removes the companions of an owner that it does not refer to: those it had before, and the one that it was committed
+// with if another process has committed it since. It is a courtesy, and stays on the safe side: those that another process is
+// about to use are locked and stay, as do all where there are no locks; so does one that another file of the owner's kind may
+// refer to, since the owner may have been copied or renamed.
+func supersede(owner string) {
+	dir := filepath.Dir(owner)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return
@@ -26,9 +27,11 @@ func (c *Companion) supersede() {
 	var old, siblings []string
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case name != c.Name() && isCompanion(name, companionStemOf(c.owner)):
-			old = append(old, name)
-		case name != filepath.Base(c.owner) && filepath.Ext(name) == filepath.Ext(c.owner):
+		case isCompanion(name, companionStemOf(owner)):
+			if !refers(owner, name) {
+				old = append(old, name)
+			}
+		case name != filepath.Base(owner) && filepath.Ext(name) == filepath.Ext(owner):
 			siblings = append(siblings, name)
 		}
 	}
@@ -43,7 +46,29 @@ func (c *Companion) supersede() {
 		old = slices.DeleteFunc(old, func(companion string) bool { return bytes.Contains(content, []byte(companion)) })
 	}
 	for _, name := range old {
-		removeUnlocked(filepath.Join(dir, name), 0)
+		// Whoever commits an owner with this one has it locked until that is done: while it is ours, what the owner says holds.
+		removeUnlocked(filepath.Join(dir, name), 0, func() bool { return !refers(owner, name) })
+	}
+}
+
+// refers reports whether an owner's content has a companion's name in it, or cannot be read.
+func refers(owner, name string) bool {
+	f, err := os.Open(owner)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	defer f.Close()
+	const piece = 1 << 20
+	buffer := make([]byte, 0, piece+len(name))
+	for {
+		n, err := io.ReadFull(f, buffer[len(buffer):len(buffer)+piece])
+		if buffer = buffer[:len(buffer)+n]; bytes.Contains(buffer, []byte(name)) {
+			return true
+		}
+		if err != nil {
+			return err != io.EOF && err != io.ErrUnexpectedEOF
+		}
+		buffer = append(buffer[:0], buffer[len(buffer)-len(name)+1:]...) // a name may lie across two pieces
 	}
 }
 

@@ -25,7 +25,7 @@ func sweep(dir string) {
 	}
 	for _, name := range names {
 		if isTemp(name) {
-			removeUnlocked(filepath.Join(dir, name), orphanAge)
+			removeUnlocked(filepath.Join(dir, name), orphanAge, func() bool { return true })
 		}
 	}
 }
@@ -36,8 +36,8 @@ func isTemp(name string) bool {
 	return hasPrefix && hasSuffix && len(random) == tempRandom && isHex(random)
 }
 
-// removeUnlocked removes a regular file of at least that age that nobody has locked.
-func removeUnlocked(name string, age time.Duration) {
+// removeUnlocked removes a regular file of at least that age that nobody has locked, if, with the lock taken, it still should be.
+func removeUnlocked(name string, age time.Duration, should func() bool) {
 	info, err := os.Lstat(name)
 	if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < age {
 		return
@@ -47,7 +47,12 @@ func removeUnlocked(name string, age time.Duration) {
 		return
 	}
 	defer f.Close()
-	if lock(f) {
+	if !lock(f) {
+		return
+	}
+	held, err1 := f.Stat()
+	now, err2 := os.Lstat(name)
+	if err1 == nil && err2 == nil && os.SameFile(held, now) && should() { // or it is a new one, with a lock of its own
 		os.Remove(name)
 	}
 }
