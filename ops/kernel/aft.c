@@ -285,20 +285,41 @@ int aft_check_heads(const aft_call *call, const aft_dims *dims, char *message) {
 /* ---- threads and memory ------------------------------------------------------------------------------------------- */
 
 /* Scratch is taken for at least this many tasks at a time, and for as many as this many bytes hold. */
-enum { MIN_SLOTS = 8 };
+enum { MIN_SLOTS = 8, MAX_SLOTS = 1024, SLOTS = 64 };
 static const size_t scratch_budget = (size_t)64 << 20;
 
+/* Scratch of a task that has ended goes to the next one that begins, the first such first: as many slots as there are threads
+ * are in use, and stay in the caches. */
 typedef struct {
   void (*fn)(void *arg, size_t i, double *scratch);
   void *arg;
   double *scratch;
   size_t doubles; /* of one task */
   size_t first;   /* the round's first task */
+  size_t slots;
+  _Atomic uint64_t taken[MAX_SLOTS / SLOTS]; /* a bit a slot */
 } round_of_tasks;
 
+/* A slot that is free: tasks at work are never more than slots. */
+static size_t take_slot(round_of_tasks *r) {
+  for (size_t i = 0;; i = (i + 1) % aft_div_up(r->slots, SLOTS)) {
+    uint64_t taken = atomic_load(&r->taken[i]);
+    size_t most = aft_min(SLOTS, r->slots - i * SLOTS), slot = 0;
+    while (slot < most && (taken >> slot & 1)) slot++;
+    if (slot == most) continue;
+    if (!(atomic_fetch_or(&r->taken[i], (uint64_t)1 << slot) >> slot & 1)) return i * SLOTS + slot;
+  }
+}
+
 static void run_one(void *arg, size_t i) {
-  const round_of_tasks *r = arg;
-  r->fn(r->arg, r->first + i, r->scratch + i * r->doubles);
+  round_of_tasks *r = arg;
+  if (r->doubles == 0) {
+    r->fn(r->arg, r->first + i, NULL);
+    return;
+  }
+  size_t slot = take_slot(r);
+  r->fn(r->arg, r->first + i, r->scratch + slot * r->doubles);
+  atomic_fetch_and(&r->taken[slot / SLOTS], ~((uint64_t)1 << slot % SLOTS));
 }
 
 void *aft_take(const aft_host *host, size_t bytes) {
@@ -321,9 +342,9 @@ int aft_tasks(const aft_host *host, void (*fn)(void *arg, size_t i, double *scra
   size_t bytes = aft_mul(doubles, sizeof(double)), slots = n;
   if (bytes > 0 && slots > MIN_SLOTS) {
     size_t fit = scratch_budget / bytes;
-    slots = aft_min(slots, fit > MIN_SLOTS ? fit : MIN_SLOTS);
+    slots = aft_min(aft_min(slots, MAX_SLOTS), fit > MIN_SLOTS ? fit : MIN_SLOTS);
   }
-  round_of_tasks round = {fn, arg, NULL, doubles, 0};
+  round_of_tasks round = {.fn = fn, .arg = arg, .doubles = doubles, .slots = slots};
   if (bytes > 0) {
     round.scratch = aft_take(host, aft_mul(bytes, slots));
     if (round.scratch == NULL) return AFT_NO_MEMORY;

@@ -1,7 +1,7 @@
 /* AFTConv2D a vector of channels at a time, and AFTConv1D where its channels have different heads: every lane has weights of
  * its own.
  *
- * A tile is up to ROWS neighbouring positions of a grid row. In every row of their windows, the columns from the first
+ * A tile is up to GRID_TILE neighbouring positions of a grid row. In every row of their windows, the columns from the first
  * one's window to the end of the last one's are weighed for all of them: exp(bias) inside a position's own window, exp(0)
  * beside it. The rest of the row comes as sums of its beginning and end, the rows above and below as sums of rows. Nothing
  * is ever subtracted.
@@ -111,7 +111,7 @@ VEC void grid_finish(const grid_strip *p, size_t l, size_t y, size_t x, size_t n
   const grid_simd *job = p->job;
   const aft_fast *f = job->f;
   size_t g = p->first + l, i = (p->batch * job->t + y * job->w.cols + x) * job->d + g * LANES;
-  vec num[ROWS], den[ROWS], up[ROWS], least = vec_of(FLT_MAX);
+  vec num[GRID_TILE], den[GRID_TILE], up[GRID_TILE], least = vec_of(FLT_MAX);
   for (size_t j = 0; j < n; j++) {
     num[j] = vec_aligned(sums + j * TERM);
     den[j] = vec_aligned(sums + j * TERM + LANES);
@@ -122,40 +122,44 @@ VEC void grid_finish(const grid_strip *p, size_t l, size_t y, size_t x, size_t n
   vec_finish_many(f->call, f->out, i, job->d, num, den, up, grid_lanes(job, g), n);
 }
 
-/* sums += the product of `rows` x `cols` sources with the weights of n positions, whose own stand one offset apart. */
+/* sums += the product of `rows` x `cols` sources with the weights of n positions, whose own stand one offset apart; `run` rows
+ * are summed before their sums are added to the totals. */
 VEC void grid_product(float *sums, const float *weights, size_t weights_row, const float *terms, size_t terms_row,
-                      size_t rows, size_t cols, const int n) {
-  vec num[ROWS], den[ROWS];
-#pragma GCC unroll 12
-  for (int j = 0; j < n; j++) num[j] = den[j] = vec_of(0);
-  for (size_t y = 0; y < rows; y++) {
-    const float *w = weights + y * weights_row, *term = terms + y * terms_row;
-    for (size_t x = 0; x < cols; x++, w += LANES, term += TERM) {
-      vec v = vec_aligned(term), a = vec_aligned(term + LANES);
-#pragma GCC unroll 12
-      for (int j = 0; j < n; j++) {
-        vec weight = vec_aligned(w - j * LANES);
-        num[j] = vec_madd(weight, v, num[j]);
-        den[j] = vec_madd(weight, a, den[j]);
+                      size_t rows, size_t cols, size_t run, const int n) {
+  vec num[GRID_TILE], den[GRID_TILE], all_num[GRID_TILE], all_den[GRID_TILE];
+  EACH(j, n) all_num[j] = vec_aligned(sums + j * TERM);
+  EACH(j, n) all_den[j] = vec_aligned(sums + j * TERM + LANES);
+  while (rows > 0) {
+    size_t some = aft_min(rows, run);
+    rows -= some;
+    EACH(j, n) num[j] = den[j] = vec_of(0);
+    for (; some > 0; some--, weights += weights_row, terms += terms_row) {
+      const float *w = weights;
+      for (const float *term = terms; term != terms + cols * TERM; term += TERM, w += LANES) {
+        __asm__("" : "+r"(w)); /* or the compiler carries weights from one source to the next, on the stack */
+        vec v = vec_aligned(term), a = vec_aligned(term + LANES);
+        EACH(j, n) {
+          vec weight = vec_held(vec_aligned(w - j * LANES));
+          num[j] = vec_madd(weight, v, num[j]);
+          den[j] = vec_madd(weight, a, den[j]);
+        }
       }
     }
+    EACH(j, n) all_num[j] = vec_held(all_num[j] + num[j]);
+    EACH(j, n) all_den[j] = vec_held(all_den[j] + den[j]);
   }
-  __asm__ volatile("" ::: "memory"); /* as in tile_product */
-#pragma GCC unroll 12
-  for (int j = 0; j < n; j++) {
-    float *sum = sums + j * TERM;
-    vec_store_aligned(sum, vec_aligned(sum) + num[j]);
-    vec_store_aligned(sum + LANES, vec_aligned(sum + LANES) + den[j]);
-  }
+  EACH(j, n) vec_store_aligned(sums + j * TERM, all_num[j]);
+  EACH(j, n) vec_store_aligned(sums + j * TERM + LANES, all_den[j]);
 }
 
 static void grid_product_of(float *sums, const float *weights, size_t weights_row, const float *terms, size_t terms_row,
                             size_t rows, size_t cols, size_t n) {
-#define GRID_CASE(k)                                                              \
-  case k:                                                                         \
-    if (k <= ROWS) {                                                              \
-      grid_product(sums, weights, weights_row, terms, terms_row, rows, cols, k);  \
-    }                                                                             \
+  size_t run = GRID_RUN / cols;
+#define GRID_CASE(k)                                                                  \
+  case k:                                                                             \
+    if (k <= GRID_TILE) {                                                             \
+      grid_product(sums, weights, weights_row, terms, terms_row, rows, cols, run, k); \
+    }                                                                                 \
     break;
   switch (n) {
     GRID_CASE(1)
@@ -164,12 +168,6 @@ static void grid_product_of(float *sums, const float *weights, size_t weights_ro
     GRID_CASE(4)
     GRID_CASE(5)
     GRID_CASE(6)
-    GRID_CASE(7)
-    GRID_CASE(8)
-    GRID_CASE(9)
-    GRID_CASE(10)
-    GRID_CASE(11)
-    GRID_CASE(12)
   }
 #undef GRID_CASE
 }
@@ -177,16 +175,50 @@ static void grid_product_of(float *sums, const float *weights, size_t weights_ro
 /* The rows y0..y1-1 of the windows of tile i in row y, the columns that some of them reach. */
 static void grid_windows(const grid_simd *job, const grid_lane *lane, size_t y, size_t i, size_t y0, size_t y1,
                          float *sums) {
-  size_t x0 = grid_tile(job, i), n = grid_tile(job, i + 1) - x0, from = grid_from(job, i), to = grid_to(job, i);
-  for (size_t yy = y0; yy < y1;) {
-    size_t rows = aft_min(y1 - yy, to - from < GRID_RUN ? GRID_RUN / (to - from) : 1);
-    for (size_t x = from; x < to; x += GRID_RUN) {
-      size_t offset = x + job->w.left + ROWS - 1 - x0, cols = aft_min(GRID_RUN, to - x);
-      const float *weights = lane->weights + ((yy + job->w.top - y) * job->offsets + offset) * LANES;
-      grid_product_of(sums, weights, job->offsets * LANES, lane->terms + (yy * job->w.cols + x) * TERM,
-                      job->w.cols * TERM, rows, cols, n);
-    }
-    yy += rows;
+  size_t x0 = grid_tile(job, i), n = grid_tile(job, i + 1) - x0, to = grid_to(job, i);
+  for (size_t x = grid_from(job, i); x < to; x += GRID_RUN) {
+    size_t offset = x + job->w.left + GRID_TILE - 1 - x0;
+    const float *weights = lane->weights + ((y0 + job->w.top - y) * job->offsets + offset) * LANES;
+    grid_product_of(sums, weights, job->offsets * LANES, lane->terms + (y0 * job->w.cols + x) * TERM, job->w.cols * TERM,
+                    y1 - y0, aft_min(GRID_RUN, to - x), n);
+  }
+}
+
+/* Asks for Q and Y of n positions a row below (y,x)..: a product takes less time than memory does to answer. */
+VEC void grid_fetch_tile(const grid_strip *p, size_t l, size_t y, size_t x, size_t n) {
+  const grid_simd *job = p->job;
+  const aft_tensor *q = &job->f->call->in[0], out = {.dtype = q->dtype, .data = job->f->out};
+  size_t t = y * job->w.cols + x, column = (p->first + l) * LANES, next = t + job->w.cols;
+  if (next >= job->t) {
+    next = x;
+    column += LANES;
+  }
+  for (size_t j = 0; j < n; j++) {
+    size_t i = (p->batch * job->t + next + j) * job->d + column;
+    vec_fetch_far(q, i);
+    vec_fetch_far(&out, i);
+  }
+}
+
+/* num and den outside the rows y0..y1-1 and the columns that the windows of tile i in row y reach. */
+VEC void grid_outside(const grid_simd *job, const grid_lane *lane, size_t y, size_t i, size_t y0, size_t y1, vec *num,
+                      vec *den) {
+  *num = vec_aligned(lane->above + y0 * TERM);
+  *den = vec_aligned(lane->above + y0 * TERM + LANES);
+  if (!job->causal) {
+    *num += vec_aligned(lane->below + y1 * TERM);
+    *den += vec_aligned(lane->below + y1 * TERM + LANES);
+  }
+  for (size_t yy = y0; grid_from(job, i) > 0 && yy < y1; yy++) {
+    const float *begin = lane->begin + (yy * job->tiles + i) * TERM;
+    *num += vec_aligned(begin);
+    *den += vec_aligned(begin + LANES);
+  }
+  if (grid_to(job, i) == job->w.cols) return;
+  for (size_t yy = y0; yy < (job->causal ? y : y1); yy++) {
+    const float *end = lane->end + (yy * job->tiles + i) * TERM;
+    *num += vec_aligned(end);
+    *den += vec_aligned(end + LANES);
   }
 }
 
@@ -195,26 +227,17 @@ static void grid_tile_out(const grid_strip *p, size_t l, size_t y, size_t i) {
   const grid_lane *lane = &p->lane[l];
   const aft_window *w = &job->w;
   size_t y0 = y > w->top ? y - w->top : 0, y1 = aft_min(w->rows, y + (w->kernel_rows - w->top)), x0 = grid_tile(job, i);
-  vec num = vec_aligned(lane->above + y0 * TERM), den = vec_aligned(lane->above + y0 * TERM + LANES);
-  if (!job->causal) {
-    num += vec_aligned(lane->below + y1 * TERM);
-    den += vec_aligned(lane->below + y1 * TERM + LANES);
-  }
-  for (size_t yy = y0; yy < y1; yy++) {
-    const float *begin = lane->begin + (yy * job->tiles + i) * TERM, *end = lane->end + (yy * job->tiles + i) * TERM;
-    num += vec_aligned(begin);
-    den += vec_aligned(begin + LANES);
-    if (job->causal && yy == y) continue;
-    num += vec_aligned(end);
-    den += vec_aligned(end + LANES);
-  }
-  _Alignas(64) float sums[TILE];
-  for (size_t j = 0; j < grid_tile(job, i + 1) - x0; j++) {
+  size_t n = grid_tile(job, i + 1) - x0;
+  _Alignas(64) float sums[GRID_TILE * TERM];
+  vec num, den;
+  grid_fetch_tile(p, l, y, x0, n);
+  grid_outside(job, lane, y, i, y0, y1, &num, &den);
+  for (size_t j = 0; j < n; j++) {
     vec_store_aligned(sums + j * TERM, lane->rest * num);
     vec_store_aligned(sums + j * TERM + LANES, lane->rest * den);
   }
   grid_windows(job, lane, y, i, y0, y1, sums);
-  grid_finish(p, l, y, x0, grid_tile(job, i + 1) - x0, sums);
+  grid_finish(p, l, y, x0, n, sums);
 }
 
 static void grid_row_out(const grid_strip *p, size_t l, size_t y) {
@@ -223,15 +246,18 @@ static void grid_row_out(const grid_strip *p, size_t l, size_t y) {
 
 static void grid_sweep(grid_strip *p) {
   const grid_simd *job = p->job;
+  vec largest[GRID_GROUPS];
+  if (!job->causal) grid_largest(p, 0, job->t, largest);
   for (size_t l = 0; l < p->n; l++) {
     grid_lane *lane = &p->lane[l];
     lane->num_lost = lane->den_lost = lane->top = vec_of(0);
     memset(lane->above, 0, TERM * sizeof(float));
     lane->key = vec_of(-FLT_MAX);
-    if (!job->causal) lane->key = vec_max(lane->key, grid_largest(p, l, 0, job->t));
+    if (!job->causal) lane->key = vec_max(lane->key, largest[l]);
   }
   for (size_t y = 0; y < job->w.rows; y++) {
-    for (size_t l = 0; job->causal && l < p->n; l++) grid_raise(p, l, y);
+    if (job->causal) grid_largest(p, y * job->w.cols, (y + 1) * job->w.cols, largest);
+    for (size_t l = 0; job->causal && l < p->n; l++) grid_raise(p, l, y, largest[l]);
     grid_row_terms(p, y);
     for (size_t l = 0; l < p->n; l++) {
       grid_row_sums(job, &p->lane[l], y);
@@ -312,8 +338,8 @@ static int grid_run(const aft_fast *f, aft_window window) {
   job.heads = (size_t)call->in[1].dims[2];
   job.groups = aft_div_up(job.d, LANES);
   job.strips = aft_div_up(job.groups, GRID_GROUPS);
-  job.tiles = aft_div_up(job.w.cols, ROWS);
-  job.offsets = job.w.kernel_cols + 2 * (ROWS - 1);
+  job.tiles = aft_div_up(job.w.cols, GRID_TILE);
+  job.offsets = job.w.kernel_cols + 2 * (GRID_TILE - 1);
   job.tiny = (float)job.t * AFT_DEN_TINY;
   size_t at = 0;
   for (size_t l = 0; l < aft_min(GRID_GROUPS, job.groups); l++) at = grid_room(&job, &(grid_lane){.odd = 0}, NULL, at);

@@ -10,7 +10,10 @@
 enum {
   GRID_GROUPS = 64 / LANES, /* vectors of channels in a task */
   GRID_BATCH = 4,           /* batch entries in a task, for which the weights are made once */
-  GRID_RUN = 2 * TILE_RUN   /* terms that are summed in registers */
+  GRID_RUN = 2 * TILE_RUN,  /* terms that are summed in registers */
+  GRID_TILE = ROWS < 6 ? ROWS : 6, /* positions of a grid row that share what they load: more would share more, but also see
+                                    * more columns outside their own windows */
+  GRID_AHEAD = 8            /* sources between what is read and what is fetched */
 };
 
 typedef struct {
@@ -81,14 +84,21 @@ VEC vec grid_value(const grid_simd *job, size_t batch, size_t s, size_t g) {
 
 /* ---- weights ------------------------------------------------------------------------------------------------------- */
 
-/* The bias of tap (a,b) for every lane of vector g. */
-static vec grid_bias(const grid_simd *job, size_t g, size_t a, size_t b) {
-  vec x = {0};
-  for (size_t l = 0; l < grid_lanes(job, g); l++) {
-    size_t d = g * LANES + l, i = job->w.w_first + grid_head(job, d) * job->w.w_head + a * job->w.w_tap_row + b;
-    x[l] = l > 0 && d % (job->d / job->heads) != 0 ? x[l - 1] : vec_read_one(&job->f->call->in[3], i)[0];
+/* The biases of vector g as they are, LANES for every tap. A channel's taps lie side by side: they are read channel by
+ * channel. */
+static void grid_biases(const grid_simd *job, size_t g, float *to) {
+  const aft_window *w = &job->w;
+  size_t lanes = grid_lanes(job, g), taps = w->kernel_rows * w->kernel_cols;
+  if (lanes < LANES) memset(to, 0, taps * LANES * sizeof(float));
+  for (size_t l = 0; l < lanes; l++) {
+    size_t first = w->w_first + grid_head(job, g * LANES + l) * w->w_head;
+    for (size_t a = 0; a < w->kernel_rows; a++) {
+      float *row = to + a * w->kernel_cols * LANES + l;
+      for (size_t b = 0; b < w->kernel_cols; b++) {
+        row[b * LANES] = vec_read_one(&job->f->call->in[3], first + a * w->w_tap_row + b)[0];
+      }
+    }
   }
-  return x;
 }
 
 /* How many taps of row a may be used: when causal none after the position. */
@@ -96,32 +106,41 @@ static size_t grid_taps(const grid_simd *job, size_t a) {
   return job->causal && a == job->w.top ? job->w.left + 1 : job->w.kernel_cols;
 }
 
-/* Offset i of a row stands for the source i - (ROWS-1) - left columns from the position. */
+/* exp(bias - shift) of `count` taps from biases that are halved; 0 in the lanes of odd heads. */
+VEC void grid_weights(const grid_lane *lane, const float *halves, vec_bits odd, float *to, const int count) {
+  vec x[BATCH];
+  EACH(j, count) x[j] = vec_madd(vec_of(2), vec_aligned(halves + j * LANES), -lane->shift);
+  vec_exps(x, count);
+  EACH(j, count) vec_store_aligned(to + j * LANES, (vec)((vec_bits)x[j] & ~odd));
+}
+
+/* Offset i of a row stands for the source i - (GRID_TILE-1) - left columns from the position. */
 static void grid_pack(const grid_simd *job, size_t g, grid_lane *lane) {
   const aft_window *w = &job->w;
   vec_bits odd = {0};
   lane->shift = vec_of(0); /* the 0 outside counts */
+  grid_biases(job, g, lane->biases);
   for (size_t a = 0; a < w->kernel_rows; a++) {
     for (size_t b = 0; b < grid_taps(job, a); b++) {
-      vec x = grid_bias(job, g, a, b);
+      float *bias = lane->biases + (a * w->kernel_cols + b) * LANES;
+      vec x = vec_aligned(bias);
       odd |= ~(x <= vec_of(FLT_MAX));
       lane->shift = vec_max(x, lane->shift);
-      vec_store_aligned(lane->biases + (a * w->kernel_cols + b) * LANES, vec_of(0.5f) * x);
-      vec_store_aligned(lane->weights + (a * job->offsets + b + ROWS - 1) * LANES, x);
+      vec_store_aligned(bias, vec_of(0.5f) * x);
     }
   }
   lane->odd = vec_any(odd);
   lane->shift = vec_pick(odd, vec_of(0), lane->shift);
   lane->rest = (vec)((vec_bits)vec_exp(-lane->shift) & ~odd);
   for (size_t a = 0; a < w->kernel_rows; a++) {
-    size_t taps = grid_taps(job, a);
+    const float *halves = lane->biases + a * w->kernel_cols * LANES;
+    float *row = lane->weights + a * job->offsets * LANES, *first = row + (GRID_TILE - 1) * LANES;
+    size_t taps = grid_taps(job, a), b = 0;
     vec after = taps == w->kernel_cols && !(job->causal && a == w->top) ? lane->rest : vec_of(0);
-    for (size_t i = 0; i < job->offsets; i++) {
-      float *to = lane->weights + (a * job->offsets + i) * LANES;
-      vec x = i + 1 < ROWS ? lane->rest : after;
-      if (i + 1 >= ROWS && i + 1 - ROWS < taps) x = (vec)((vec_bits)vec_exp(vec_aligned(to) - lane->shift) & ~odd);
-      vec_store_aligned(to, x);
-    }
+    for (size_t i = 0; i + 1 < GRID_TILE; i++) vec_store_aligned(row + i * LANES, lane->rest);
+    for (; b + BATCH <= taps; b += BATCH) grid_weights(lane, halves + b * LANES, odd, first + b * LANES, BATCH);
+    for (; b < taps; b++) grid_weights(lane, halves + b * LANES, odd, first + b * LANES, 1);
+    for (size_t i = GRID_TILE - 1 + taps; i < job->offsets; i++) vec_store_aligned(row + i * LANES, after);
   }
 }
 
@@ -139,6 +158,16 @@ VEC void grid_store(float *to, const vec sum[2]) {
 
 VEC void grid_scale(float *p, size_t n, vec scale) {
   for (size_t i = 0; i < n; i += LANES) vec_store_aligned(p + i, vec_aligned(p + i) * scale);
+}
+
+/* Asks for the channels of the strip in V and, where `keys` says so, in K, some sources after t. */
+VEC void grid_fetch(const grid_strip *p, size_t t, int keys, int values) {
+  const grid_simd *job = p->job;
+  size_t at = (p->batch * job->t + t + GRID_AHEAD) * job->d + p->first * LANES;
+  for (size_t i = 0; i < p->n * LANES; i += AFT_LINE / sizeof(float)) {
+    if (keys && job->heads == job->d) vec_fetch(&job->f->call->in[1], at + i);
+    if (values) vec_fetch(&job->f->call->in[2], at + i);
+  }
 }
 
 /* The terms of source t for `count` vectors of the strip from l on. */
@@ -161,6 +190,7 @@ VEC void grid_terms(grid_strip *p, size_t t, size_t l, const int count) {
 static void grid_row_terms(grid_strip *p, size_t y) {
   for (size_t t = y * p->job->w.cols; t < (y + 1) * p->job->w.cols; t++) {
     size_t l = 0;
+    grid_fetch(p, t, 0, 1);
     for (; l + BATCH <= p->n; l += BATCH) grid_terms(p, t, l, BATCH);
     for (; l < p->n; l++) grid_terms(p, t, l, 1);
   }
@@ -199,18 +229,20 @@ static void grid_below(const grid_simd *job, grid_lane *lane) {
   }
 }
 
-static vec grid_largest(const grid_strip *p, size_t i, size_t from, size_t to) {
-  vec largest = vec_of(-INFINITY);
-  for (size_t t = from; t < to; t++) largest = vec_max(grid_key(p->job, p->batch, t, p->first + i), largest);
-  return largest;
+/* largest[l] = the largest key of sources from..to-1. */
+static void grid_largest(const grid_strip *p, size_t from, size_t to, vec *largest) {
+  for (size_t l = 0; l < p->n; l++) largest[l] = vec_of(-INFINITY);
+  for (size_t t = from; t < to; t++) {
+    grid_fetch(p, t, 1, 0);
+    for (size_t l = 0; l < p->n; l++) largest[l] = vec_max(grid_key(p->job, p->batch, t, p->first + l), largest[l]);
+  }
 }
 
 /* Causal: takes all sums to the largest key of row y, where that lies far above. */
-static void grid_raise(grid_strip *p, size_t i, size_t y) {
+static void grid_raise(grid_strip *p, size_t i, size_t y, vec largest) {
   const grid_simd *job = p->job;
   grid_lane *lane = &p->lane[i];
   size_t y0 = y > job->w.top ? y - job->w.top : 0;
-  vec largest = grid_largest(p, i, y * job->w.cols, (y + 1) * job->w.cols);
   vec_bits raise = largest > lane->key + vec_of(AFT_RAISE);
   lane->before = lane->key;
   memcpy(lane->saved, lane->above + y0 * TERM, TERM * sizeof(float));

@@ -57,6 +57,16 @@ VEC vec vec_madd(vec a, vec b, vec c) {
 #endif
 }
 
+/* x, in a register: or the compiler reads it again from memory for every use as an operand. */
+VEC vec vec_held(vec x) {
+#if defined AFT_AVX512 || defined AFT_AVX2
+  __asm__("" : "+v"(x));
+#elif defined AFT_NEON
+  __asm__("" : "+w"(x));
+#endif
+  return x;
+}
+
 /* yes where the mask is all ones, no where it is zero. */
 VEC vec vec_pick(vec_bits mask, vec yes, vec no) {
 #if defined AFT_AVX2
@@ -145,11 +155,17 @@ VEC vec vec_read(const aft_tensor *t, size_t i, size_t n) {
   return vec_from_halves(h);
 }
 
+/* Where element i is, which may lie past the end. */
+VEC const void *vec_place(const aft_tensor *t, size_t i) {
+  return (const void *)((uintptr_t)t->data + i * (t->dtype == AFT_FLOAT ? sizeof(float) : sizeof(uint16_t)));
+}
+
 /* Asks for element i, which may lie past the end: rows that a strip of channels reads are far apart, and what the machine
  * fetches by itself ends with a row. */
-VEC void vec_fetch(const aft_tensor *t, size_t i) {
-  __builtin_prefetch((const void *)((uintptr_t)t->data + i * (t->dtype == AFT_FLOAT ? sizeof(float) : sizeof(uint16_t))));
-}
+VEC void vec_fetch(const aft_tensor *t, size_t i) { __builtin_prefetch(vec_place(t, i)); }
+
+/* The same, into the second cache: where the first one is full of what is needed sooner. */
+VEC void vec_fetch_far(const aft_tensor *t, size_t i) { __builtin_prefetch(vec_place(t, i), 0, 2); }
 
 /* One element in every lane. */
 VEC vec vec_read_one(const aft_tensor *t, size_t i) {
