@@ -17,12 +17,20 @@ enum {
 
 #define EACH_ROW(r) EACH(r, ROWS)
 
+/* What a product asks for while it computes: bytes from `at` on, `run` of them a TILE_RUN. They may lie past an end. */
+typedef struct {
+  uintptr_t at;
+  size_t run;
+} tile_ahead;
+
 /* sums += the product over n sources. */
-static __attribute__((noinline)) void tile_product(float *sums, const float *weights, const float *terms, size_t n) {
+VEC void tile_product_of(float *sums, const float *weights, const float *terms, size_t n, tile_ahead ahead) {
   while (n > 0) {
     size_t run = aft_min(n, TILE_RUN);
     const float *end = terms + run * TERM;
     vec num[ROWS], den[ROWS];
+    for (size_t i = 0; i < ahead.run; i += AFT_LINE) __builtin_prefetch((const void *)(ahead.at + i), 0, 2);
+    ahead.at += ahead.run;
     EACH_ROW(r) num[r] = den[r] = vec_of(0);
     for (; terms != end; terms += TERM, weights += ROWS) {
       vec v = vec_aligned(terms), a = vec_aligned(terms + LANES);
@@ -40,6 +48,15 @@ static __attribute__((noinline)) void tile_product(float *sums, const float *wei
     }
     n -= run;
   }
+}
+
+static __attribute__((noinline)) void tile_product(float *sums, const float *weights, const float *terms, size_t n) {
+  tile_product_of(sums, weights, terms, n, (tile_ahead){0});
+}
+
+static __attribute__((noinline)) void tile_product_ahead(float *sums, const float *weights, const float *terms, size_t n,
+                                                         tile_ahead ahead) {
+  tile_product_of(sums, weights, terms, n, ahead);
 }
 
 #endif
