@@ -19,33 +19,35 @@ typedef struct {
   size_t i, y, x; /* lane i of the strip */
 } grid_at;
 
+typedef struct {
+  const grid_at *at;
+  size_t from;
+} grid_exact_from;
+
+VEC vec grid_exact_value(const void *arg, size_t i, vec k) {
+  const grid_exact_from *f = arg;
+  const grid_strip *p = f->at->p;
+  (void)k;
+  return grid_value(p->job, p->batch, f->from + i, p->first + f->at->i) * p->lane[f->at->i].down;
+}
+
 /* Adds the sources of columns lo..hi-1 of row yy. */
 static void grid_exact_row(const grid_at *at, size_t yy, size_t lo, size_t hi, exact_sums *sums) {
   const grid_strip *p = at->p;
-  const grid_simd *job = p->job;
-  const aft_window *window = &job->w;
+  const aft_window *window = &p->job->w;
   const grid_lane *lane = &p->lane[at->i];
   size_t a = yy + window->top - at->y; /* past the last tap where it would be negative */
   _Alignas(64) float w[EXACT_CHUNK * LANES];
   while (hi > lo) {
     size_t n = aft_min(EXACT_CHUNK, hi - lo), from = hi - n, t = yy * window->cols + from;
-    const vec *k = (const vec *)(const void *)(lane->keys + t * LANES);
-    vec num = vec_of(0), den = vec_of(0);
     for (size_t i = 0; i < n; i++) {
       size_t b = from + i + window->left - at->x;
       int inside = a < window->kernel_rows && b < window->kernel_cols;
       vec bias = inside ? vec_aligned(lane->biases + (a * window->kernel_cols + b) * LANES) : vec_of(0);
       vec_store_aligned(w + i * LANES, bias);
     }
-    if (exact_reaches(sums, k, (exact_bias){w, 1}, n)) {
-      for (size_t i = 0; i < n; i++) {
-        vec bias = vec_aligned(w + i * LANES);
-        if (!exact_counts(sums, k[i], bias)) continue;
-        exact_term(sums, k[i], bias, grid_value(job, p->batch, t + i, p->first + at->i) * lane->down, &num, &den);
-      }
-      vec_add(&sums->num, &sums->num_lost, num);
-      vec_add(&sums->den, &sums->den_lost, den);
-    }
+    const vec *k = (const vec *)(const void *)(lane->keys + t * LANES);
+    exact_add(sums, k, (exact_bias){w, 1}, n, grid_exact_value, &(grid_exact_from){at, t});
     hi = from;
   }
 }

@@ -11,8 +11,7 @@ enum {
   GRID_GROUPS = 64 / LANES, /* vectors of channels in a task */
   GRID_BATCH = 4,           /* batch entries in a task, for which the weights are made once */
   GRID_RUN = 2 * TILE_RUN,  /* terms that are summed in registers */
-  GRID_TILE = ROWS < 6 ? ROWS : 6, /* positions of a grid row that share what they load: more would share more, but also see
-                                    * more columns outside their own windows */
+  GRID_TILE = ROWS < 6 ? ROWS : 6, /* neighbours that share what they load: more see more columns outside their windows */
   GRID_AHEAD = 8            /* sources between what is read and what is fetched */
 };
 

@@ -71,24 +71,54 @@ VEC void exact_raise(exact_sums *s, const vec *k, exact_bias w, size_t n, vec hi
   s->top = top;
 }
 
-/* Prepares the sums for n <= EXACT_CHUNK sources with these halves of K and W: whether any of them counts. */
-VEC int exact_reaches(exact_sums *s, const vec *k, exact_bias w, size_t n) {
-  vec hi = vec_of(-INFINITY);
-  for (size_t i = 0; i < n; i++) hi = vec_max(k[i] + exact_half(w, i), hi);
-  exact_raise(s, k, w, n, hi);
-  return vec_any(hi >= s->top.hi + vec_of(EXACT_FAR / 2)); /* >=: among huge logits 52 is nothing */
+/* Whether a source with this half of K + W would change anything; >=, as among huge logits 52 is nothing. */
+VEC int exact_counts(const exact_sums *s, vec half) { return vec_any(half >= s->top.hi + vec_of(EXACT_FAR / 2)); }
+
+/* V of source i for the sums. */
+typedef vec exact_value(const void *arg, size_t i, vec k);
+
+/* Adds sources i..i+n-1, n <= BATCH, to a part of the sums. */
+VEC void exact_terms(const exact_sums *s, const vec *k, exact_bias w, size_t i, exact_value *value, const void *arg, vec *num,
+                     vec *den, const int n) {
+  vec e[BATCH], v[BATCH];
+  vec_bits gone[BATCH];
+  EACH(j, n) {
+    halves l = exact_logit(k[i + (size_t)j], exact_half(w, i + (size_t)j));
+    gone[j] = l.hi == vec_of(-INFINITY);
+    e[j] = vec_pick(gone[j], vec_of(-INFINITY), exact_minus(l, s->top));
+    v[j] = value(arg, i + (size_t)j, k[i + (size_t)j]);
+  }
+  vec_exps(e, n);
+  EACH(j, n) {
+    *num = vec_madd(e[j], (vec)((vec_bits)v[j] & ~gone[j]), *num);
+    *den += e[j];
+  }
 }
 
-/* Adds one source with these halves of K and W to a part of the sums, unless it is too small in all lanes. */
-VEC void exact_term(const exact_sums *s, vec k, vec w, vec v, vec *num, vec *den) {
-  halves l = exact_logit(k, w);
-  vec_bits gone = l.hi == vec_of(-INFINITY);
-  vec e = vec_exp(vec_pick(gone, vec_of(-INFINITY), exact_minus(l, s->top)));
-  *num = vec_madd(e, (vec)((vec_bits)v & ~gone), *num);
-  *den += e;
+/* Adds n <= EXACT_CHUNK sources with these halves of K and W. They are looked at in groups of BATCH; a group of which none
+ * counts is left out. */
+VEC void exact_add(exact_sums *s, const vec *k, exact_bias w, size_t n, exact_value *value, const void *arg) {
+  vec tops[EXACT_CHUNK / BATCH], all = vec_of(-INFINITY), num = vec_of(0), den = vec_of(0);
+  size_t some = n % BATCH, groups = n / BATCH;
+  for (size_t i = 0; i < some; i++) all = vec_max(k[i] + exact_half(w, i), all);
+  vec first = all;
+  for (size_t g = 0; g < groups; g++) {
+    vec top = vec_of(-INFINITY);
+    EACH(j, BATCH) {
+      size_t i = some + g * BATCH + (size_t)j;
+      top = vec_max(k[i] + exact_half(w, i), top);
+    }
+    tops[g] = top;
+    all = vec_max(top, all);
+  }
+  exact_raise(s, k, w, n, all);
+  if (!exact_counts(s, all)) return;
+  for (size_t i = 0; some > 0 && exact_counts(s, first) && i < some; i++) exact_terms(s, k, w, i, value, arg, &num, &den, 1);
+  for (size_t g = 0; g < groups; g++) {
+    if (exact_counts(s, tops[g])) exact_terms(s, k, w, some + g * BATCH, value, arg, &num, &den, BATCH);
+  }
+  vec_add(&s->num, &s->num_lost, num);
+  vec_add(&s->den, &s->den_lost, den);
 }
-
-/* Whether exact_term would change anything. */
-VEC int exact_counts(const exact_sums *s, vec k, vec w) { return vec_any(k + w >= s->top.hi + vec_of(EXACT_FAR / 2)); }
 
 #endif

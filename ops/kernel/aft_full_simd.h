@@ -15,29 +15,32 @@ typedef struct {
   vec before, key, up; /* the keys of the block before and of this one */
 } full_lane;
 
+typedef struct {
+  const full_lane *at;
+  size_t from;
+} full_exact_from;
+
+VEC vec full_exact_read(const full_lane *at, int input, size_t s) {
+  const full_simd *job = at->job;
+  return vec_read(&job->f->call->in[input], (at->batch * job->s + s) * job->d + at->g * LANES, full_lanes(job, at->g));
+}
+
+VEC vec full_exact_value(const void *arg, size_t i, vec k) {
+  const full_exact_from *f = arg;
+  (void)k;
+  return full_exact_read(f->at, 2, f->from + i) * (vec_of(1) / f->at->up);
+}
+
 /* num and den of position t over sources lo..hi-1, added to s. */
 static void full_exact_sources(const full_lane *at, size_t t, size_t lo, size_t hi, exact_sums *s) {
-  const full_simd *job = at->job;
-  const aft_call *call = job->f->call;
-  size_t n = full_lanes(job, at->g), column = at->g * LANES;
-  vec half = vec_of(0.5f), down = vec_of(1) / at->up;
+  const aft_tensor *bias = &at->job->f->call->in[3];
   while (hi > lo) {
-    size_t from = hi - aft_min(EXACT_CHUNK, hi - lo);
-    vec k[EXACT_CHUNK], num = vec_of(0), den = vec_of(0);
+    size_t n = aft_min(EXACT_CHUNK, hi - lo), from = hi - n;
+    vec k[EXACT_CHUNK];
     float w[EXACT_CHUNK];
-    for (size_t i = from; i < hi; i++) {
-      k[i - from] = half * vec_read(&call->in[1], (at->batch * job->s + i) * job->d + column, n);
-      w[i - from] = 0.5f * vec_read_one(&call->in[3], t * (size_t)call->in[3].dims[1] + i)[0];
-    }
-    if (exact_reaches(s, k, (exact_bias){w, 0}, hi - from)) {
-      for (size_t i = from; i < hi; i++) {
-        if (!exact_counts(s, k[i - from], vec_of(w[i - from]))) continue;
-        vec v = vec_read(&call->in[2], (at->batch * job->s + i) * job->d + column, n) * down;
-        exact_term(s, k[i - from], vec_of(w[i - from]), v, &num, &den);
-      }
-    }
-    vec_add(&s->num, &s->num_lost, num);
-    vec_add(&s->den, &s->den_lost, den);
+    for (size_t i = 0; i < n; i++) k[i] = vec_of(0.5f) * full_exact_read(at, 1, from + i);
+    for (size_t i = 0; i < n; i++) w[i] = 0.5f * vec_read_one(bias, t * (size_t)bias->dims[1] + from + i)[0];
+    exact_add(s, k, (exact_bias){w, 0}, n, full_exact_value, &(full_exact_from){at, from});
     hi = from;
   }
 }
@@ -62,8 +65,8 @@ static __attribute__((noinline)) void full_exact(const full_lane *at, size_t t, 
   *den = vec_pick(bad, vec_max(vec_of(0x1p-126f), s.den), *den);
 }
 
-/* Positions t.. of a tile whose sums cannot all be trusted: replaces those that cannot, from the sums (and totals) of the blocks
- * before. Marks positions whose Y is done. */
+/* Positions t.. of a tile whose sums cannot all be trusted: replaces those that cannot, from the sums (and totals) of the
+ * blocks before. Marks positions whose Y is done. */
 static __attribute__((noinline)) void full_repair(const full_lane *at, size_t t, size_t rows, const float *sums,
                                                   const float *total, vec *num, vec *den, unsigned char *done) {
   const full_simd *job = at->job;
@@ -165,8 +168,8 @@ static const float *full_weights(const full_rows *p, size_t tile, size_t s0) {
   return job->weights + full_tile_at(tile, job->packed_sources, job->causal) + s0 * ROWS;
 }
 
-/* What the products of a block ask for: the terms of the next vector, or of the next block's first, a part a tile. They come
- * from a cache far away, and a product waits for them if nobody has asked. */
+/* What the products of a block ask for: the terms of the next vector, or of the next block's first, a part a tile. They
+ * come from a cache far away, and a product waits for them if nobody has asked. */
 static tile_ahead full_ahead(const full_rows *p, const full_lane *at, const float *terms, size_t n) {
   const full_simd *job = p->job;
   size_t run = aft_div_up(TILE_RUN * TERM * sizeof(float), p->n);

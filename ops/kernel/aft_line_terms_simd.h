@@ -11,6 +11,8 @@ enum {
   LINE_CHUNK = 24, /* a multiple of every ROWS */
   LINE_TILES = LINE_CHUNK / ROWS,
   LINE_GROUPS = 256 / LANES, /* vectors of channels in a task */
+  LINE_SLIDE = 4,            /* chunks between two moves of the terms that are kept */
+  LINE_ROW = LINE_CHUNK + LANES,
   LINE_AHEAD = 8             /* rows between what is read and what is fetched */
 };
 
@@ -29,6 +31,7 @@ typedef struct {
   size_t right;  /* sources of a window after its position */
   size_t length; /* sources of a tile's windows */
   size_t cap;    /* sources of a chunk's windows */
+  size_t room;   /* and of LINE_SLIDE - 1 chunks more */
   int causal;
   float tiny; /* den that is too small to trust */
   const line_packed *packed;
@@ -42,17 +45,34 @@ typedef struct {
   vec top, down, up;
 } line_state;
 
+/* What a position's sums over its chunk are made of, the same for all vectors of a head: over the largest logit, whose half
+ * is hi + lo, exp of the `n` sources of the chunk where that is not 0, their sum, and the factor of the running sums. */
+typedef struct {
+  size_t head, t;
+  float hi, lo, scale, den;
+  size_t n;
+  float e[LINE_CHUNK];
+  unsigned char source[LINE_CHUNK];
+} line_logits;
+
 typedef struct {
   const line_simd *job;
   size_t batch, first, n; /* vectors first..first+n-1 */
   size_t filled;          /* sources whose terms have been made */
-  float *terms;           /* (n, cap, TERM) from source chunk - left on */
+  float *terms;           /* (n, room, TERM) */
+  float *place[LINE_GROUPS]; /* where the terms of the chunk's windows begin: (cap, TERM) from source chunk - left on */
+  size_t size[LINE_GROUPS];  /* TERM; or LANES, a V alone, where another vector leads */
   float *suffix;          /* (chunks, n, TERM) sums after the chunk's windows; not when causal */
   float *weights;         /* of the chunk's tiles, or of the strip's heads */
   size_t head[LINE_GROUPS];
+  size_t lead[LINE_GROUPS];   /* the first vector with this one's keys and biases: its a and den are this one's too */
+  vec dens[LINE_TILES][ROWS]; /* of the tiles of a vector that leads */
   line_state state[LINE_GROUPS];
   float *keys; /* (cap, LANES) half of K of one vector in the chunk's windows, for the exact path */
   size_t keys_vector, keys_chunk; /* of which vector and chunk; NO_KEYS: of none */
+  float *biases; /* (LINE_CHUNK, LINE_ROW) half of a head's biases within a chunk, -Inf for what comes later */
+  size_t biases_head, biases_chunk;
+  line_logits logits[LINE_CHUNK]; /* AFTConv1D, of the chunk's positions */
 } line_strip;
 
 #define NO_KEYS SIZE_MAX
@@ -66,6 +86,8 @@ static size_t line_head(const line_simd *job, size_t g) {
   size_t heads = (size_t)job->f->call->in[1].dims[2];
   return job->w.w_head == 0 ? 0 : g * LANES / (job->d / heads);
 }
+
+static int line_leads(const line_strip *p, size_t g) { return p->lead[g] == g; }
 
 /* ---- weights ------------------------------------------------------------------------------------------------------- */
 
@@ -187,8 +209,11 @@ static void line_largest(const line_strip *p, size_t lo, size_t hi, vec *largest
   int fresh;
   for (size_t s = lo; s < hi; s++) {
     line_fetch(p, s, 0);
-    for (size_t g = 0; g < p->n; g++) largest[g] = vec_max(line_key(p, s, g, &fresh), largest[g]);
+    for (size_t g = 0; g < p->n; g++) {
+      if (line_leads(p, g)) largest[g] = vec_max(line_key(p, s, g, &fresh), largest[g]);
+    }
   }
+  for (size_t g = 0; g < p->n; g++) largest[g] = largest[p->lead[g]];
 }
 
 /* aV and a of source s for `count` vectors of the strip from g on. Vectors of one head have one a: `last` is that of the
@@ -221,12 +246,16 @@ VEC void line_sum_terms(line_strip *p, size_t s, size_t g, vec *last, vec *num, 
   EACH(j, count) den[j] += a[j];
 }
 
-/* Keeps the terms of source s, for vector g + j from `at` + j * step on. */
-VEC void line_keep_terms(line_strip *p, size_t s, size_t g, vec *last, float *at, size_t step, const int count) {
+/* Keeps the terms of source s, number i of the chunk's. */
+VEC void line_keep_terms(line_strip *p, size_t s, size_t i, size_t g, vec *last, const int count) {
   vec v[BATCH], a[BATCH];
   line_terms(p, s, g, last, v, a, count);
-  EACH(j, count) vec_store_aligned(at + (size_t)j * step, v[j]);
-  EACH(j, count) vec_store_aligned(at + (size_t)j * step + LANES, a[j]);
+  EACH(j, count) {
+    size_t size = p->size[g + (size_t)j];
+    float *at = p->place[g + (size_t)j] + i * size;
+    vec_store_aligned(at, v[j]);
+    if (size == TERM) vec_store_aligned(at + LANES, a[j]);
+  }
 }
 
 /* Sums after the windows of every chunk, last chunk first. */
@@ -262,8 +291,8 @@ static void line_raise(line_strip *p, size_t g, vec key) {
   const line_simd *job = p->job;
   line_state *s = &p->state[g];
   vec scale = vec_exp(s->key - key);
-  float *terms = p->terms + g * job->cap * TERM;
-  for (size_t i = 0; i < (job->cap - LINE_CHUNK) * TERM; i += LANES) {
+  float *terms = p->place[g];
+  for (size_t i = 0; i < (job->cap - LINE_CHUNK) * p->size[g]; i += LANES) {
     vec_store_aligned(terms + i, vec_aligned(terms + i) * scale);
   }
   s->num *= scale;
@@ -273,16 +302,31 @@ static void line_raise(line_strip *p, size_t g, vec key) {
   s->key = key;
 }
 
+/* Makes room for the terms of the chunk from c0 on after those that are kept. */
+static void line_slide(line_strip *p, size_t g, size_t c0) {
+  const line_simd *job = p->job;
+  size_t size = p->size[g], kept = job->cap - LINE_CHUNK, end = aft_min(job->t, c0 + LINE_CHUNK + job->right);
+  float *first = p->terms + g * job->room * TERM;
+  if (c0 == 0) {
+    p->place[g] = first;
+    memset(first, 0, job->cap * size * sizeof(float)); /* before the sequence, and after it */
+    return;
+  }
+  p->place[g] += LINE_CHUNK * size;
+  if (p->place[g] + job->cap * size > first + job->room * size) {
+    memmove(first, p->place[g], kept * size * sizeof(float));
+    p->place[g] = first;
+  }
+  if (end < c0 + LINE_CHUNK + job->right) memset(p->place[g] + kept * size, 0, LINE_CHUNK * size * sizeof(float));
+}
+
 /* Makes the terms that the windows of the chunk from c0 on need and that are not there yet. */
 static void line_fill(line_strip *p, size_t c0) {
   const line_simd *job = p->job;
-  size_t end = aft_min(job->t, c0 + LINE_CHUNK + job->right), from = c0 + LINE_CHUNK + job->right;
+  size_t end = aft_min(job->t, c0 + LINE_CHUNK + job->right);
   for (size_t g = 0; g < p->n; g++) {
-    float *terms = p->terms + g * job->cap * TERM;
-    if (c0 > 0) memmove(terms, terms + LINE_CHUNK * TERM, (job->cap - LINE_CHUNK) * TERM * sizeof(float));
-    size_t empty = c0 == 0 ? 0 : job->cap - LINE_CHUNK; /* before the sequence, and after it */
-    if (c0 == 0 || end < from) memset(terms + empty * TERM, 0, (job->cap - empty) * TERM * sizeof(float));
     line_state *s = &p->state[g];
+    line_slide(p, g, c0);
     s->chunk_key = s->key;
     s->chunk_num = s->num;
     s->chunk_den = s->den;
@@ -297,12 +341,11 @@ static void line_fill(line_strip *p, size_t c0) {
     }
   }
   for (size_t s = p->filled; s < end; s++) {
-    float *at = p->terms + (s + job->w.left - c0) * TERM;
-    size_t g = 0, step = job->cap * TERM;
+    size_t g = 0, i = s + job->w.left - c0;
     vec last = vec_of(0);
-    line_fetch(p, s, 1);
-    for (; g + BATCH <= p->n; g += BATCH) line_keep_terms(p, s, g, &last, at + g * step, step, BATCH);
-    for (; g < p->n; g++) line_keep_terms(p, s, g, &last, at + g * step, step, 1);
+    if (job->w.w_head == 0) line_fetch(p, s, 1);
+    for (; g + BATCH <= p->n; g += BATCH) line_keep_terms(p, s, i, g, &last, BATCH);
+    for (; g < p->n; g++) line_keep_terms(p, s, i, g, &last, 1);
   }
   p->filled = end;
 }

@@ -189,24 +189,26 @@ static void step_half_biases(const step_strip *p, size_t g, size_t t, size_t fro
   }
 }
 
+typedef struct {
+  const step_strip *p;
+  size_t g, from;
+} step_exact_from;
+
+VEC vec step_exact_value(const void *arg, size_t i, vec k) {
+  const step_exact_from *f = arg;
+  return step_value(f->p, f->from + i, f->g, k);
+}
+
 /* Adds tokens lo..hi-1, the last ones first, with their biases in row t. */
 static void step_exact_tokens(const step_strip *p, size_t g, size_t t, size_t lo, size_t hi, exact_sums *s) {
   int fresh;
   while (hi > lo) {
     size_t n = aft_min(EXACT_CHUNK, hi - lo), from = hi - n;
-    vec k[EXACT_CHUNK], num = vec_of(0), den = vec_of(0);
+    vec k[EXACT_CHUNK];
     _Alignas(64) float w[EXACT_CHUNK * LANES + LANES];
-    exact_bias bias = {w, p->job->each};
     for (size_t i = 0; i < n; i++) k[i] = vec_of(0.5f) * step_key(p, from + i, g, &fresh);
     step_half_biases(p, g, t, from, n, w);
-    if (exact_reaches(s, k, bias, n)) {
-      for (size_t i = 0; i < n; i++) {
-        if (!exact_counts(s, k[i], exact_half(bias, i))) continue;
-        exact_term(s, k[i], exact_half(bias, i), step_value(p, from + i, g, k[i]), &num, &den);
-      }
-      vec_add(&s->num, &s->num_lost, num);
-      vec_add(&s->den, &s->den_lost, den);
-    }
+    exact_add(s, k, (exact_bias){w, p->job->each}, n, step_exact_value, &(step_exact_from){p, g, from});
     hi = from;
   }
 }

@@ -59,4 +59,21 @@ static __attribute__((noinline)) void tile_product_ahead(float *sums, const floa
   tile_product_of(sums, weights, terms, n, ahead);
 }
 
+/* num alone, from terms of LANES floats, for channels that share den with others. */
+static __attribute__((noinline)) void tile_product_num(float *sums, const float *weights, const float *terms, size_t n) {
+  while (n > 0) {
+    size_t run = aft_min(n, TILE_RUN);
+    const float *end = terms + run * LANES;
+    vec num[ROWS];
+    EACH_ROW(r) num[r] = vec_of(0);
+    for (; terms != end; terms += LANES, weights += ROWS) {
+      vec v = vec_aligned(terms);
+      EACH_ROW(r) num[r] = vec_madd(vec_of(weights[r]), v, num[r]);
+    }
+    __asm__ volatile("" ::: "memory"); /* as above */
+    EACH_ROW(r) vec_store_aligned(sums + r * TERM, vec_aligned(sums + r * TERM) + num[r]);
+    n -= run;
+  }
+}
+
 #endif
