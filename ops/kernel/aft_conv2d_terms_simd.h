@@ -163,10 +163,8 @@ VEC void grid_scale(float *p, size_t n, vec scale) {
 VEC void grid_fetch(const grid_strip *p, size_t t, int keys, int values) {
   const grid_simd *job = p->job;
   size_t at = (p->batch * job->t + t + GRID_AHEAD) * job->d + p->first * LANES;
-  for (size_t i = 0; i < p->n * LANES; i += AFT_LINE / sizeof(float)) {
-    if (keys && job->heads == job->d) vec_fetch(&job->f->call->in[1], at + i);
-    if (values) vec_fetch(&job->f->call->in[2], at + i);
-  }
+  if (keys && job->heads == job->d) vec_fetch_row(&job->f->call->in[1], at, p->n * LANES);
+  if (values) vec_fetch_row(&job->f->call->in[2], at, p->n * LANES);
 }
 
 /* The terms of source t for `count` vectors of the strip from l on. */

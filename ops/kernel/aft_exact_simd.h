@@ -11,8 +11,10 @@
 
 enum { EXACT_CHUNK = 32 };
 
-/* exp(x) is not seen beside 1 below this. */
-#define EXACT_FAR (-104.0f)
+/* exp(x) is not seen beside 1 below EXACT_NONE, however many there are, and counts as 0: its products would be smaller than normal
+ * numbers, which processors are slow with. What lies below EXACT_FAR by its hi (see halves) lies below EXACT_NONE. */
+#define EXACT_NONE (-60.0f)
+#define EXACT_FAR (-76.0f)
 
 typedef struct {
   vec hi, lo;
@@ -71,7 +73,7 @@ VEC void exact_raise(exact_sums *s, const vec *k, exact_bias w, size_t n, vec hi
   s->top = top;
 }
 
-/* Whether a source with this half of K + W would change anything; >=, as among huge logits 52 is nothing. */
+/* Whether a source with this half of K + W would change anything; >=, as among huge logits 38 is nothing. */
 VEC int exact_counts(const exact_sums *s, vec half) { return vec_any(half >= s->top.hi + vec_of(EXACT_FAR / 2)); }
 
 /* V of source i for the sums. */
@@ -85,7 +87,8 @@ VEC void exact_terms(const exact_sums *s, const vec *k, exact_bias w, size_t i, 
   EACH(j, n) {
     halves l = exact_logit(k[i + (size_t)j], exact_half(w, i + (size_t)j));
     gone[j] = l.hi == vec_of(-INFINITY);
-    e[j] = vec_pick(gone[j], vec_of(-INFINITY), exact_minus(l, s->top));
+    e[j] = exact_minus(l, s->top);
+    e[j] = vec_pick(gone[j] | (e[j] < vec_of(EXACT_NONE)), vec_of(-INFINITY), e[j]);
     v[j] = value(arg, i + (size_t)j, k[i + (size_t)j]);
   }
   vec_exps(e, n);

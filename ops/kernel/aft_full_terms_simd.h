@@ -138,8 +138,7 @@ VEC void full_terms(full_strip *p, size_t s, size_t g, const int count) {
 
 /* Asks for the strip's channels of K or V of a source further on. */
 VEC void full_fetch_source(const full_strip *p, const aft_tensor *x, size_t s) {
-  size_t at = (p->batch * p->job->s + s + FULL_AHEAD) * p->job->d + p->first * LANES;
-  for (size_t i = 0; i < p->n * LANES; i += AFT_LINE / sizeof(float)) vec_fetch(x, at + i);
+  vec_fetch_row(x, (p->batch * p->job->s + s + FULL_AHEAD) * p->job->d + p->first * LANES, p->n * LANES);
 }
 
 /* The keys of a block, then its terms. */

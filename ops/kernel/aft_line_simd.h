@@ -112,12 +112,15 @@ static void line_weigh(const line_at *at, size_t c0, line_logits *to) {
     }
   }
   _Alignas(64) float x[LINE_CHUNK + LANES] = {0};
-  for (size_t i = 0; i < LINE_CHUNK; i++) x[i] = hi[i] == -INFINITY ? -INFINITY : 2 * ((hi[i] - to->hi) + (lo[i] - to->lo));
+  for (size_t i = 0; i < LINE_CHUNK; i++) {
+    float logit = 2 * ((hi[i] - to->hi) + (lo[i] - to->lo));
+    x[i] = hi[i] == -INFINITY || logit < EXACT_NONE ? -INFINITY : logit;
+  }
   x[LINE_CHUNK] = 2 * ((before - to->hi) - to->lo);
   for (size_t i = 0; i <= LINE_CHUNK; i += LANES) vec_store_aligned(x + i, vec_exp(vec_aligned(x + i)));
   to->scale = x[LINE_CHUNK];
   for (size_t i = 0; i < LINE_CHUNK; i++) {
-    if (x[i] == 0) continue;
+    if (x[i] == 0) continue; /* so it is below EXACT_NONE */
     to->source[to->n] = (unsigned char)i;
     to->e[to->n++] = x[i];
     to->den += x[i];
@@ -154,7 +157,8 @@ static __attribute__((noinline)) void line_exact(const line_at *at, size_t c0, f
       line_exact_head(at, c0, &s);
     } else {
       exact_bias w = {line_chunk_biases(at, c0), 0};
-      exact_add(&s, line_keys(at->p, at->g, c0) + job->w.left, w, LINE_CHUNK, line_exact_value, &(line_exact_from){at, c0});
+      size_t n = ((at->t - c0) / BATCH + 1) * BATCH;
+      exact_add(&s, line_keys(at->p, at->g, c0) + job->w.left, w, n, line_exact_value, &(line_exact_from){at, c0});
     }
     vec reach = vec_of(0.5f) * state->chunk_key + vec_of(0.5f * (shift + AFT_RAISE - EXACT_FAR));
     if (vec_any(~(s.top.hi > reach))) {

@@ -195,13 +195,11 @@ VEC vec line_key(const line_strip *p, size_t s, size_t g, int *fresh) {
   return vec_read_one(k, row * (size_t)k->dims[2] + p->head[g]);
 }
 
-static void line_fetch(const line_strip *p, size_t s, int values) {
+VEC void line_fetch(const line_strip *p, size_t s, int values) {
   const line_simd *job = p->job;
   size_t at = (p->batch * job->t + s + LINE_AHEAD) * job->d + p->first * LANES;
-  for (size_t i = 0; i < p->n * LANES; i += AFT_LINE / sizeof(float)) {
-    if (job->w.w_head == 0) vec_fetch(&job->f->call->in[1], at + i);
-    if (values) vec_fetch(&job->f->call->in[2], at + i);
-  }
+  if (job->w.w_head == 0) vec_fetch_row(&job->f->call->in[1], at, p->n * LANES);
+  if (values) vec_fetch_row(&job->f->call->in[2], at, p->n * LANES);
 }
 
 /* largest[g] = max(largest[g], the keys of sources lo..hi-1). */

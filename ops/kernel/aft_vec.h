@@ -164,7 +164,13 @@ VEC const void *vec_place(const aft_tensor *t, size_t i) {
  * fetches by itself ends with a row. */
 VEC void vec_fetch(const aft_tensor *t, size_t i) { __builtin_prefetch(vec_place(t, i)); }
 
-/* The same, into the second cache: where the first one is full of what is needed sooner. */
+/* The same for elements i..i+n-1. */
+VEC void vec_fetch_row(const aft_tensor *t, size_t i, size_t n) {
+  uintptr_t p = (uintptr_t)vec_place(t, i), end = (uintptr_t)vec_place(t, i + n);
+  for (; p < end; p += AFT_LINE) __builtin_prefetch((const void *)p);
+}
+
+/* Asks for element i, into the second cache: where the first one is full of what is needed sooner. */
 VEC void vec_fetch_far(const aft_tensor *t, size_t i) { __builtin_prefetch(vec_place(t, i), 0, 2); }
 
 /* One element in every lane. */
