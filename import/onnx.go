@@ -61,7 +61,7 @@ func FromONNX(path string, p *onnxpb.ModelProto, src *Source) (*reference.Model,
 			Allowed: "one that aftonnx exported, or a checkpoint"}
 	}
 	src.Format, src.Dialect, src.DType = "onnx", producer, tensor.Invalid
-	g, err := newGraph(p, filepath.Dir(path))
+	g, err := newGraph(p, onnxpb.NewFolder(filepath.Dir(path)).Except(path))
 	if err != nil {
 		return nil, onnxError(path, err)
 	}

@@ -22,13 +22,13 @@ type graph struct {
 	stored map[string]*onnxpb.TensorProto
 	makers map[string]*onnxpb.NodeProto // by the value they make
 	layers []*onnxpb.NodeProto          // of ai.aft
-	dir    string                       // of the model's file: where external data is
+	folder *onnxpb.Folder               // of the model's file: where external data is
 	dtype  tensor.DType                 // of the weights
 	err    error                        // the first of reading weights
 }
 
-func newGraph(p *onnxpb.ModelProto, dir string) (*graph, error) {
-	g := &graph{proto: p, dir: dir, stored: map[string]*onnxpb.TensorProto{}, makers: map[string]*onnxpb.NodeProto{}}
+func newGraph(p *onnxpb.ModelProto, folder *onnxpb.Folder) (*graph, error) {
+	g := &graph{proto: p, folder: folder, stored: map[string]*onnxpb.TensorProto{}, makers: map[string]*onnxpb.NodeProto{}}
 	if key, twice := onnxpb.RepeatedMetadata(p); twice {
 		return nil, &Error{Place: "metadata " + strconv.Quote(key), Found: "there are two of that key"}
 	}
@@ -345,7 +345,7 @@ func (g *graph) weight(name string) reference.Weight {
 	if p == nil {
 		return fail(&Error{Place: place, Found: "is missing"})
 	}
-	w, err := onnxpb.InitializerWeight(p, g.dir)
+	w, err := g.folder.Weight(p)
 	if err != nil {
 		return fail(err)
 	}

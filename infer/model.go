@@ -57,7 +57,7 @@ func OpenONNX(path string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	graph, err := onnxgraph.Decode(data, onnxgraph.Options{Dir: filepath.Dir(path)})
+	graph, err := onnxgraph.Decode(data, onnxgraph.Options{Dir: filepath.Dir(path), File: path})
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", path, err)
 	}

@@ -176,7 +176,7 @@ func readModel(path string) ([]byte, *onnxpb.ModelProto) {
 
 // newSubject takes an ONNX model, as bytes and decoded. One that this project exported also gives a reference model.
 func newSubject(path, dir string, data []byte, p *onnxpb.ModelProto) (*subject, error) {
-	graph, err := onnxgraph.New(p, onnxgraph.Options{Dir: dir})
+	graph, err := onnxgraph.New(p, onnxgraph.Options{Dir: dir, File: path})
 	if err != nil {
 		return nil, err
 	}

@@ -78,6 +78,7 @@ func hostileFiles(t *testing.T) []hostileFile {
 		{"X1.onnx", outside("../secret"), 0, `the data's location is "../secret"`},
 		{"X2.onnx", outside("/etc/passwd"), 0, `"/etc/passwd"`},
 		{"X6.onnx", outside("folder"), 0, "is not a regular file"},
+		{"X7.onnx", outside("X7.onnx"), 0, "is the model itself"},
 	}
 }
 

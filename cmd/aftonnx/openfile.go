@@ -52,7 +52,7 @@ func openFile(path string) (*modelFile, error) {
 	if readErr != nil {
 		return nil, err
 	}
-	graph, graphErr := onnxgraph.Decode(data, onnxgraph.Options{Dir: filepath.Dir(path)})
+	graph, graphErr := onnxgraph.Decode(data, onnxgraph.Options{Dir: filepath.Dir(path), File: path})
 	if graphErr == nil {
 		return &modelFile{path: path, graph: graph, data: data}, nil
 	}

@@ -36,8 +36,9 @@ type checked struct {
 	consts    map[string]*constant
 }
 
-// checkModel holds a model against the ONNX IR specification as far as execution relies on it. dir is its folder.
-func checkModel(m *onnxpb.ModelProto, dir string) (*checked, error) {
+// checkModel holds a model against the ONNX IR specification as far as execution relies on it. Initialisers may
+// have their data in folder.
+func checkModel(m *onnxpb.ModelProto, folder *onnxpb.Folder) (*checked, error) {
 	if v := m.GetIrVersion(); v < minIR || v > maxIR {
 		return nil, &Error{Place: "ir_version", Found: fmt.Sprintf("is %d", v),
 			Allowed: fmt.Sprintf("%d..%d", minIR, maxIR)}
@@ -56,7 +57,7 @@ func checkModel(m *onnxpb.ModelProto, dir string) (*checked, error) {
 	if c.functions, err = checkFunctions(m.GetFunctions(), c.known); err != nil {
 		return nil, err
 	}
-	if err := c.checkGraph(dir); err != nil {
+	if err := c.checkGraph(folder); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -102,9 +103,9 @@ func normalDomain(domain string) string {
 }
 
 // checkGraph checks the main graph and collects its inputs, outputs and initialisers.
-func (c *checked) checkGraph(dir string) error {
+func (c *checked) checkGraph(folder *onnxpb.Folder) error {
 	s := newScope(nil)
-	if err := c.initializers(s, onnxpb.NewFolder(dir)); err != nil {
+	if err := c.initializers(s, folder); err != nil {
 		return err
 	}
 	if err := c.graphInputs(s); err != nil {

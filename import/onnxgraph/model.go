@@ -47,6 +47,7 @@ type Node struct {
 type Options struct {
 	Inline bool   // run the function bodies of ai.aft operators where the model has them, instead of package reference
 	Dir    string // the model's folder, beneath which the data of initialisers may lie; "" for none
+	File   string // the model's own file, in which none may lie; "" where it has none
 }
 
 // Decode reads, checks and prepares a model. External data is not read before Run needs it, only looked for. Errors are
@@ -61,7 +62,7 @@ func Decode(data []byte, o Options) (*Model, error) {
 
 // New checks and prepares a model that is already decoded; it keeps m, which must not change afterwards. Errors are *Error.
 func New(m *onnxpb.ModelProto, o Options) (*Model, error) {
-	c, err := checkModel(m, o.Dir)
+	c, err := checkModel(m, onnxpb.NewFolder(o.Dir).Except(o.File))
 	if err != nil {
 		return nil, err
 	}

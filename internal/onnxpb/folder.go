@@ -20,6 +20,7 @@ const maxDataFiles = 4096
 // model with many tensors in one file costs one look. It is not safe for concurrent use, unlike the weights it gives.
 type Folder struct {
 	dir   string
+	model string               // the model's own file, "" where it has none
 	files map[string]*dataFile // by location
 }
 
@@ -31,6 +32,12 @@ type dataFile struct {
 
 // NewFolder describes a folder; dir "" is none, in which no external data is found.
 func NewFolder(dir string) *Folder { return &Folder{dir: dir, files: map[string]*dataFile{}} }
+
+// Except makes no tensor's data lie in the file at model, which is the model's own: what writes one would overwrite the other.
+func (f *Folder) Except(model string) *Folder {
+	f.model = model
+	return f
+}
 
 // external is an external tensor whose file was looked at.
 type external struct {
@@ -82,6 +89,9 @@ func (f *Folder) look(t *TensorProto) (*external, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, e.fail("", "data file %q: %v", e.path(), reason(err))
+	}
+	if own, err := os.Stat(f.model); err == nil && os.SameFile(own, info) {
+		return nil, e.fail("another file", "data file %q: is the model itself", e.path())
 	}
 	e.file = &dataFile{size: info.Size(), sum: sync.OnceValues(e.sum)}
 	f.files[e.Location] = e.file
