@@ -95,33 +95,24 @@ static __attribute__((noinline)) void grid_exact(const grid_at *at, vec *num, ve
 /* ---- positions ----------------------------------------------------------------------------------------------------- */
 
 /* Positions (y,x).. of a tile whose sums cannot all be trusted: replaces those that cannot. */
-static __attribute__((noinline)) void grid_repair(const grid_strip *p, size_t l, size_t y, size_t x, size_t n, vec *num,
-                                                  vec *den) {
+static __attribute__((noinline)) void grid_repair(const grid_strip *p, size_t l, size_t y, size_t x, size_t n, float *sums) {
   for (size_t j = 0; j < n; j++) {
-    vec_bits bad = ~(den[j] >= vec_of(p->job->tiny));
+    vec_bits bad = ~(vec_aligned(sums + j * TERM + LANES) >= vec_of(p->job->tiny));
     if (!vec_any(bad)) continue;
-    vec exact_num, exact_den;
+    vec num, den;
     grid_at at = {p, l, y, x + j};
-    grid_exact(&at, &exact_num, &exact_den);
-    num[j] = vec_pick(bad, exact_num, num[j]);
-    den[j] = vec_pick(bad, exact_den, den[j]);
+    grid_exact(&at, &num, &den);
+    tile_replace(sums + j * TERM, bad, num, den);
   }
 }
 
 /* Y of n positions of a tile from their finished sums. */
-VEC void grid_finish(const grid_strip *p, size_t l, size_t y, size_t x, size_t n, const float *sums) {
+VEC void grid_finish(const grid_strip *p, size_t l, size_t y, size_t x, size_t n, float *sums) {
   const grid_simd *job = p->job;
   const aft_fast *f = job->f;
   size_t g = p->first + l, i = (p->batch * job->t + y * job->w.cols + x) * job->d + g * LANES;
-  vec num[GRID_TILE], den[GRID_TILE], up[GRID_TILE], least = vec_of(FLT_MAX);
-  for (size_t j = 0; j < n; j++) {
-    num[j] = vec_aligned(sums + j * TERM);
-    den[j] = vec_aligned(sums + j * TERM + LANES);
-    up[j] = p->lane[l].up;
-    least = vec_pick(den[j] >= least, least, den[j]); /* NaN is least */
-  }
-  if (__builtin_expect(vec_any(~(least >= vec_of(job->tiny))), 0)) grid_repair(p, l, y, x, n, num, den);
-  vec_finish_many(f->call, f->out, i, job->d, num, den, up, grid_lanes(job, g), n);
+  if (!tile_trusted(sums, n, job->tiny)) grid_repair(p, l, y, x, n, sums);
+  tile_finish(f->call, f->out, i, job->d, sums, p->lane[l].up, grid_lanes(job, g), n);
 }
 
 /* sums += the product of `rows` x `cols` sources with the weights of n positions, whose own stand one offset apart; `run` rows

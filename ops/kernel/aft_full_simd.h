@@ -68,7 +68,7 @@ static __attribute__((noinline)) void full_exact(const full_lane *at, size_t t, 
 /* Positions t.. of a tile whose sums cannot all be trusted: replaces those that cannot, from the sums (and totals) of the
  * blocks before. Marks positions whose Y is done. */
 static __attribute__((noinline)) void full_repair(const full_lane *at, size_t t, size_t rows, const float *sums,
-                                                  const float *total, vec *num, vec *den, unsigned char *done) {
+                                                  const float *total, float *all, unsigned char *done) {
   const full_simd *job = at->job;
   _Alignas(64) float prefix[TILE];
   for (size_t i = 0; i < rows * TERM; i += LANES) {
@@ -77,7 +77,7 @@ static __attribute__((noinline)) void full_repair(const full_lane *at, size_t t,
     vec_store_aligned(prefix + i, x);
   }
   for (size_t r = 0; r < rows; r++) {
-    vec_bits bad = ~(den[r] >= vec_of(job->tiny));
+    vec_bits bad = ~(vec_aligned(all + r * TERM + LANES) >= vec_of(job->tiny));
     done[r] = vec_any(bad) && job->kind[t + r] == ROW_ODD;
     if (done[r]) {
       for (size_t l = 0; l < full_lanes(job, at->g); l++) {
@@ -85,34 +85,26 @@ static __attribute__((noinline)) void full_repair(const full_lane *at, size_t t,
       }
     }
     if (!vec_any(bad) || done[r]) continue;
-    vec exact_num = vec_of(0), exact_den = vec_of(1);
-    if (job->kind[t + r] == ROW_PLAIN) full_exact(at, t + r, prefix + r * TERM, &exact_num, &exact_den);
-    num[r] = vec_pick(bad, exact_num, num[r]);
-    den[r] = vec_pick(bad, exact_den, den[r]);
+    vec num = vec_of(0), den = vec_of(1);
+    if (job->kind[t + r] == ROW_PLAIN) full_exact(at, t + r, prefix + r * TERM, &num, &den);
+    tile_replace(all + r * TERM, bad, num, den);
   }
 }
 
-/* Y of `rows` positions of a tile from their finished sums. */
-VEC void full_finish(const full_lane *at, size_t t, size_t rows, const float *sums, const float *total, const float *all) {
+/* Y of `rows` positions of a tile from their finished sums, `all`. */
+VEC void full_finish(const full_lane *at, size_t t, size_t rows, const float *sums, const float *total, float *all) {
   const full_simd *job = at->job;
   const aft_fast *f = job->f;
   size_t i = (at->batch * job->t + t) * job->d + at->g * LANES, lanes = full_lanes(job, at->g);
-  vec num[ROWS], den[ROWS], up[ROWS], least = vec_of(FLT_MAX);
-  for (size_t r = 0; r < rows; r++) {
-    num[r] = vec_aligned(all + r * TERM);
-    den[r] = vec_aligned(all + r * TERM + LANES);
-    up[r] = at->up;
-    least = vec_pick(den[r] >= least, least, den[r]); /* NaN is least */
-  }
-  if (__builtin_expect(vec_any(~(least >= vec_of(job->tiny))), 0)) {
-    unsigned char done[ROWS];
-    full_repair(at, t, rows, sums, total, num, den, done);
-    for (size_t r = 0; r < rows; r++) {
-      if (!done[r]) vec_finish_some(f->call, f->out, i + r * job->d, 0, num + r, den + r, up + r, lanes, 1);
-    }
+  unsigned char done[ROWS];
+  if (tile_trusted(all, rows, job->tiny)) {
+    tile_finish(f->call, f->out, i, job->d, all, at->up, lanes, rows);
     return;
   }
-  vec_finish_many(f->call, f->out, i, job->d, num, den, up, lanes, rows);
+  full_repair(at, t, rows, sums, total, all, done);
+  for (size_t r = 0; r < rows; r++) {
+    if (!done[r]) tile_finish(f->call, f->out, i + r * job->d, 0, all + r * TERM, at->up, lanes, 1);
+  }
 }
 
 /* Asks for the Q and Y of a tile, whose product comes before they are needed. */

@@ -1,6 +1,6 @@
 /* AFTLocal, and AFTConv1D where the channels of a vector share a head: a window that slides along a sequence.
  *
- * A tile is ROWS positions. The sources from the first one's window to the end of the last one's are weighed for all of
+ * A tile is LINE_TILE positions. The sources from the first one's window to the end of the last one's are weighed for all of
  * them in one product: exp(bias) inside a position's own window, exp(0) where the window has passed or not yet come, 0 in
  * a causal future. What lies before comes as a running sum, what lies after as a sum made beforehand. Nothing is ever
  * subtracted.
@@ -23,10 +23,9 @@ typedef struct {
 static const vec *line_keys(line_strip *p, size_t g, size_t c0) {
   const line_simd *job = p->job;
   size_t lo = c0 > job->w.left ? c0 - job->w.left : 0, hi = aft_min(job->t, c0 + LINE_CHUNK + job->right);
-  int fresh;
   if (p->keys_vector != g || p->keys_chunk != c0) {
     for (size_t s = lo; s < hi; s++) {
-      vec_store_aligned(p->keys + (s + job->w.left - c0) * LANES, vec_of(0.5f) * line_key(p, s, g, &fresh));
+      vec_store_aligned(p->keys + (s + job->w.left - c0) * LANES, vec_of(0.5f) * line_key(p, s, g));
     }
     for (size_t s = hi; s < c0 + LINE_CHUNK; s++) vec_store_aligned(p->keys + (s + job->w.left - c0) * LANES, vec_of(0));
   }
@@ -81,13 +80,12 @@ VEC vec line_exact_value(const void *arg, size_t i, vec k) {
  * sources may be any. */
 static void line_exact_sources(const line_at *at, const vec *keys, size_t c0, size_t lo, size_t hi, exact_sums *sums) {
   line_strip *p = at->p;
-  int fresh;
   while (hi > lo) {
     size_t n = aft_min(EXACT_CHUNK, hi - lo), from = hi - n;
     vec some[EXACT_CHUNK];
     const vec *k = keys != NULL ? keys + (from + p->job->w.left - c0) : some;
     float w[EXACT_CHUNK + LANES];
-    for (size_t i = 0; i < n && keys == NULL; i++) some[i] = vec_of(0.5f) * line_key(p, from + i, at->g, &fresh);
+    for (size_t i = 0; i < n && keys == NULL; i++) some[i] = vec_of(0.5f) * line_key(p, from + i, at->g);
     line_half_biases(at, from, n, w);
     exact_add(sums, k, (exact_bias){w, 0}, n, line_exact_value, &(line_exact_from){at, from});
     hi = from;
@@ -99,10 +97,9 @@ static void line_weigh(const line_at *at, size_t c0, line_logits *to) {
   const line_strip *p = at->p;
   const float *w = line_chunk_biases(at, c0);
   float hi[LINE_CHUNK], lo[LINE_CHUNK], before = 0.5f * p->state[at->g].chunk_key[0];
-  int fresh;
   *to = (line_logits){.head = p->head[at->g], .t = at->t, .hi = before};
   for (size_t i = 0; i < LINE_CHUNK; i++) {
-    float k = c0 + i <= at->t ? 0.5f * line_key(p, c0 + i, at->g, &fresh)[0] : 0;
+    float k = c0 + i <= at->t ? 0.5f * line_key(p, c0 + i, at->g)[0] : 0;
     hi[i] = k + w[i];
     float part = hi[i] - k;
     lo[i] = (k - (hi[i] - part)) + (w[i] - part);
@@ -179,10 +176,10 @@ static __attribute__((noinline)) void line_exact(const line_at *at, size_t c0, f
 
 /* Positions t.. of a tile whose sums cannot all be trusted: replaces those that cannot. Marks positions whose Y is done. */
 static __attribute__((noinline)) void line_repair(line_strip *p, size_t g, size_t c0, size_t t, size_t rows,
-                                                  const float *shifts, vec *num, vec *den, unsigned char *done) {
+                                                  const float *shifts, float *sums, unsigned char *done) {
   const line_simd *job = p->job;
   for (size_t r = 0; r < rows; r++) {
-    vec_bits bad = ~(den[r] >= vec_of(job->tiny));
+    vec_bits bad = ~(vec_aligned(sums + r * TERM + LANES) >= vec_of(job->tiny));
     done[r] = vec_any(bad) && isnan(shifts[r]);
     if (done[r]) {
       for (size_t l = 0; l < line_lanes(job, p->first + g); l++) {
@@ -190,35 +187,27 @@ static __attribute__((noinline)) void line_repair(line_strip *p, size_t g, size_
       }
     }
     if (!vec_any(bad) || done[r]) continue;
-    vec exact_num, exact_den;
+    vec num, den;
     line_at at = {p, g, t + r};
-    line_exact(&at, c0, shifts[r], &exact_num, &exact_den);
-    num[r] = vec_pick(bad, exact_num, num[r]);
-    den[r] = vec_pick(bad, exact_den, den[r]);
+    line_exact(&at, c0, shifts[r], &num, &den);
+    tile_replace(sums + r * TERM, bad, num, den);
   }
 }
 
 /* Y of `rows` positions of a tile from their finished sums. */
-VEC void line_finish(line_strip *p, size_t g, size_t c0, size_t t, size_t rows, const float *shifts, const float *sums) {
+VEC void line_finish(line_strip *p, size_t g, size_t c0, size_t t, size_t rows, const float *shifts, float *sums) {
   const line_simd *job = p->job;
   const aft_fast *f = job->f;
   size_t i = (p->batch * job->t + t) * job->d + (p->first + g) * LANES, lanes = line_lanes(job, p->first + g);
-  vec num[ROWS], den[ROWS], up[ROWS], least = vec_of(FLT_MAX);
-  for (size_t r = 0; r < rows; r++) {
-    num[r] = vec_aligned(sums + r * TERM);
-    den[r] = vec_aligned(sums + r * TERM + LANES);
-    up[r] = p->state[g].up;
-    least = vec_pick(den[r] >= least, least, den[r]); /* NaN is least */
-  }
-  if (__builtin_expect(vec_any(~(least >= vec_of(job->tiny))), 0)) {
-    unsigned char done[ROWS];
-    line_repair(p, g, c0, t, rows, shifts, num, den, done);
-    for (size_t r = 0; r < rows; r++) {
-      if (!done[r]) vec_finish_some(f->call, f->out, i + r * job->d, 0, num + r, den + r, up + r, lanes, 1);
-    }
+  unsigned char done[LINE_TILE];
+  if (tile_trusted(sums, rows, job->tiny)) {
+    tile_finish(f->call, f->out, i, job->d, sums, p->state[g].up, lanes, rows);
     return;
   }
-  vec_finish_many(f->call, f->out, i, job->d, num, den, up, lanes, rows);
+  line_repair(p, g, c0, t, rows, shifts, sums, done);
+  for (size_t r = 0; r < rows; r++) {
+    if (!done[r]) tile_finish(f->call, f->out, i + r * job->d, 0, sums + r * TERM, p->state[g].up, lanes, 1);
+  }
 }
 
 /* The sums of `rows` sources from `terms` on; num alone where those of a source are `size` = LANES floats. */
@@ -247,7 +236,7 @@ static void line_after(const line_strip *p, size_t g, size_t c0, vec *num, vec *
   den[LINE_TILES - 1] = vec_aligned(suffix + LANES);
   for (size_t i = LINE_TILES - 1; i-- > 0;) {
     vec some_num = vec_of(0), some_den = vec_of(0);
-    for (size_t r = 0; r < ROWS; r++) {
+    for (size_t r = 0; r < LINE_TILE; r++) {
       end -= size;
       some_num += vec_aligned(end);
       if (size == TERM) some_den += vec_aligned(end + LANES);
@@ -257,10 +246,10 @@ static void line_after(const line_strip *p, size_t g, size_t c0, vec *num, vec *
   }
 }
 
-/* Asks for element `at` of ROWS positions, and what shares its line. */
+/* Asks for element `at` of LINE_TILE positions, and what shares its line. */
 VEC void line_fetch_rows(const line_simd *job, const aft_tensor *x, size_t at) {
   uintptr_t p = (uintptr_t)vec_place(x, at), step = job->d * (x->dtype == AFT_FLOAT ? sizeof(float) : sizeof(uint16_t));
-  EACH_ROW(r) {
+  EACH(r, LINE_TILE) {
     __builtin_prefetch((const void *)p, 0, 2);
     p += step;
   }
@@ -272,27 +261,33 @@ VEC void line_fetch_next(const line_strip *p, size_t g, size_t c0, size_t i) {
   const line_simd *job = p->job;
   const aft_call *call = job->f->call;
   aft_tensor out = {.dtype = call->in[0].dtype, .data = job->f->out};
-  size_t at = (p->batch * job->t + c0 + LINE_CHUNK + i * ROWS) * job->d + (p->first + g) * LANES;
-  if (job->w.w_head == 0) return;
+  size_t at = (p->batch * job->t + c0 + LINE_CHUNK + i * LINE_TILE) * job->d + (p->first + g) * LANES;
   line_fetch_rows(job, &call->in[0], at);
   line_fetch_rows(job, &out, at);
-  line_fetch_rows(job, &call->in[2], at + job->right * job->d);
+}
+
+static __attribute__((noinline)) void line_product(float *sums, const float *weights, const float *terms, size_t n) {
+  tile_product_of(sums, weights, terms, n, (tile_ahead){0}, LINE_TILE);
+}
+
+static __attribute__((noinline)) void line_product_num(float *sums, const float *weights, const float *terms, size_t n) {
+  tile_product_num(sums, weights, terms, n, LINE_TILE);
 }
 
 /* The sums of tile i of the chunk for vector g, over [num | den] of what lies outside its windows. */
 VEC void line_tile_sums(line_strip *p, size_t g, size_t i, const float *weights, vec num, vec den, float *sums) {
   const line_simd *job = p->job;
-  const float *terms = p->place[g] + i * ROWS * p->size[g], *rest = weights + job->length * ROWS;
-  EACH_ROW(r) vec_store_aligned(sums + r * TERM, vec_of(rest[r]) * num);
+  const float *terms = p->place[g] + i * LINE_TILE * p->size[g], *rest = weights + job->length * LINE_TILE;
+  EACH(r, LINE_TILE) vec_store_aligned(sums + r * TERM, vec_of(rest[r]) * num);
   if (!line_leads(p, g)) {
-    EACH_ROW(r) vec_store_aligned(sums + r * TERM + LANES, p->dens[i][r]);
-    tile_product_num(sums, weights, terms, job->length);
+    EACH(r, LINE_TILE) vec_store_aligned(sums + r * TERM + LANES, p->dens[i][r]);
+    line_product_num(sums, weights, terms, job->length);
     return;
   }
-  EACH_ROW(r) vec_store_aligned(sums + r * TERM + LANES, vec_of(rest[r]) * den);
-  tile_product(sums, weights, terms, job->length);
+  EACH(r, LINE_TILE) vec_store_aligned(sums + r * TERM + LANES, vec_of(rest[r]) * den);
+  line_product(sums, weights, terms, job->length);
   if (g + 1 == p->n || line_leads(p, g + 1)) return;
-  EACH_ROW(r) p->dens[i][r] = vec_aligned(sums + r * TERM + LANES);
+  EACH(r, LINE_TILE) p->dens[i][r] = vec_aligned(sums + r * TERM + LANES);
 }
 
 static void line_tiles(line_strip *p, size_t g, size_t c0) {
@@ -300,15 +295,15 @@ static void line_tiles(line_strip *p, size_t g, size_t c0) {
   line_state *s = &p->state[g];
   vec after_num[LINE_TILES], after_den[LINE_TILES];
   if (!job->causal) line_after(p, g, c0, after_num, after_den);
-  for (size_t i = 0; i < LINE_TILES && c0 + i * ROWS < job->t; i++) {
+  for (size_t i = 0; i < LINE_TILES && c0 + i * LINE_TILE < job->t; i++) {
     const float *weights = line_weights_of(p, g, c0, i);
     vec num = job->causal ? s->num : s->num + after_num[i], den = job->causal ? s->den : s->den + after_den[i];
-    _Alignas(64) float sums[TILE];
+    _Alignas(64) float sums[LINE_TILE * TERM];
     line_fetch_next(p, g, c0, i);
     line_tile_sums(p, g, i, weights, num, den, sums);
-    size_t t = c0 + i * ROWS;
-    line_finish(p, g, c0, t, aft_min(ROWS, job->t - t), weights + (job->length + 1) * ROWS, sums);
-    line_leave(p, g, i * ROWS, ROWS);
+    size_t t = c0 + i * LINE_TILE;
+    line_finish(p, g, c0, t, aft_min(LINE_TILE, job->t - t), weights + (job->length + 1) * LINE_TILE, sums);
+    line_leave(p, g, i * LINE_TILE, LINE_TILE);
   }
 }
 
@@ -337,7 +332,7 @@ static void line_sweep(line_strip *p) {
 /* Sums over all sources: what the windows have left, and what is still kept. */
 static int line_judge(line_strip *p, int scaled) {
   const line_simd *job = p->job;
-  size_t last = (job->t - 1) / LINE_CHUNK * LINE_CHUNK, gone = aft_div_up(job->t - last, ROWS) * ROWS;
+  size_t last = (job->t - 1) / LINE_CHUNK * LINE_CHUNK, gone = aft_div_up(job->t - last, LINE_TILE) * LINE_TILE;
   int again = 0;
   for (size_t g = 0; g < p->n; g++) {
     line_state *s = &p->state[g];
@@ -355,9 +350,9 @@ static int line_judge(line_strip *p, int scaled) {
 
 static void line_task(void *arg, size_t i, double *scratch) {
   const line_simd *job = arg;
-  line_strip p = {.job = job, .batch = i / job->strips, .first = i % job->strips * LINE_GROUPS};
+  line_strip p = {.job = job, .batch = i / job->strips, .first = i % job->strips * job->width};
   size_t at = 0;
-  p.n = aft_min(LINE_GROUPS, job->groups - p.first);
+  p.n = aft_min(job->width, job->groups - p.first);
   float *floats = aft_line(scratch);
   p.terms = floats + aft_room(&at, p.n * job->room * TERM);
   p.suffix = floats + aft_room(&at, job->causal ? 0 : job->chunks * p.n * TERM);
@@ -389,14 +384,15 @@ static int line_run(const aft_fast *f, aft_window window) {
   job.t = (size_t)call->in[0].dims[1];
   job.d = (size_t)call->in[0].dims[2];
   job.groups = aft_div_up(job.d, LANES);
-  job.strips = aft_div_up(job.groups, LINE_GROUPS);
+  job.width = job.w.w_head == 0 ? LINE_GROUPS / 2 : LINE_GROUPS; /* keys of a head are shared within a task */
+  job.strips = aft_div_up(job.groups, job.width);
   job.chunks = aft_div_up(job.t, LINE_CHUNK);
   job.right = job.w.kernel_cols - 1 - job.w.left;
-  job.length = job.w.kernel_cols + ROWS - 1;
+  job.length = job.w.kernel_cols + LINE_TILE - 1;
   job.cap = job.w.left + LINE_CHUNK + job.right;
   job.room = job.cap + (LINE_SLIDE - 1) * LINE_CHUNK;
   job.tiny = (float)job.t * AFT_DEN_TINY;
-  size_t n = aft_min(LINE_GROUPS, job.groups), heads = aft_min(n, (size_t)call->in[1].dims[2]);
+  size_t n = aft_min(job.width, job.groups), heads = aft_min(n, (size_t)call->in[1].dims[2]);
   size_t each = line_weights(job.length);
   (void)aft_room(&at, aft_mul(n, aft_mul(job.room, TERM)));
   if (!job.causal) (void)aft_room(&at, aft_mul(job.chunks, n * TERM));

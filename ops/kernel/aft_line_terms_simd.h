@@ -8,16 +8,16 @@
 #include "aft_window.h"
 
 enum {
-  LINE_CHUNK = 24, /* a multiple of every ROWS */
-  LINE_TILES = LINE_CHUNK / ROWS,
-  LINE_GROUPS = 256 / LANES, /* vectors of channels in a task */
+  LINE_TILE = ROWS > 6 && LANES > 4 ? 6 : ROWS, /* rows of a tile: the more, the more sources outside their windows */
+  LINE_CHUNK = 24, /* a multiple of every LINE_TILE */
+  LINE_TILES = LINE_CHUNK / LINE_TILE,
+  LINE_GROUPS = 256 / LANES, /* vectors of channels in a task, at most */
   LINE_SLIDE = 4,            /* chunks between two moves of the terms that are kept */
-  LINE_ROW = LINE_CHUNK + LANES,
-  LINE_AHEAD = 8             /* rows between what is read and what is fetched */
+  LINE_ROW = LINE_CHUNK + LANES
 };
 
-/* The weights of a tile: ROWS floats for each of its sources, then exp(0 - shift) of its rows, then their shifts, NaN where
- * a bias is NaN or +Inf. */
+/* The weights of a tile: LINE_TILE floats for each of its sources, then exp(0 - shift) of its rows, then their shifts, NaN
+ * where a bias is NaN or +Inf. */
 typedef struct {
   aft_packed head;
   size_t left, taps, rows;
@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
   const aft_fast *f;
   aft_window w;
-  size_t t, d, groups, strips, chunks;
+  size_t t, d, groups, strips, width, chunks; /* strips of `width` vectors */
   size_t right;  /* sources of a window after its position */
   size_t length; /* sources of a tile's windows */
   size_t cap;    /* sources of a chunk's windows */
@@ -66,7 +66,7 @@ typedef struct {
   float *weights;         /* of the chunk's tiles, or of the strip's heads */
   size_t head[LINE_GROUPS];
   size_t lead[LINE_GROUPS];   /* the first vector with this one's keys and biases: its a and den are this one's too */
-  vec dens[LINE_TILES][ROWS]; /* of the tiles of a vector that leads */
+  vec dens[LINE_TILES][LINE_TILE]; /* of the tiles of a vector that leads */
   line_state state[LINE_GROUPS];
   float *keys; /* (cap, LANES) half of K of one vector in the chunk's windows, for the exact path */
   size_t keys_vector, keys_chunk; /* of which vector and chunk; NO_KEYS: of none */
@@ -77,7 +77,7 @@ typedef struct {
 
 #define NO_KEYS SIZE_MAX
 
-static size_t line_weights(size_t length) { return (length + 2) * ROWS; }
+static size_t line_weights(size_t length) { return (length + 2) * LINE_TILE; }
 
 static size_t line_lanes(const line_simd *job, size_t g) { return aft_min(LANES, job->d - g * LANES); }
 
@@ -106,25 +106,25 @@ static void line_pack_row(const aft_tensor *w, size_t length, int causal, size_t
   }
   vec rest = vec_exp(vec_of(-shift));
   float outside = odd ? 0 : rest[0];
-  for (size_t i = 0; i < b0 + r; i++) column[i * ROWS] = outside;
+  for (size_t i = 0; i < b0 + r; i++) column[i * LINE_TILE] = outside;
   for (size_t b = b0; b < b1; b += LANES) {
     size_t n = aft_min(LANES, b1 - b);
     vec e = vec_exp(vec_read(w, at + b - b0, n) - vec_of(shift));
-    for (size_t j = 0; j < n; j++) column[(b + j + r) * ROWS] = odd ? 0 : e[j];
+    for (size_t j = 0; j < n; j++) column[(b + j + r) * LINE_TILE] = odd ? 0 : e[j];
   }
-  for (size_t i = b1 + r; i < length; i++) column[i * ROWS] = causal ? 0 : outside;
-  column[length * ROWS] = outside;
-  column[(length + 1) * ROWS] = odd ? NAN : shift;
+  for (size_t i = b1 + r; i < length; i++) column[i * LINE_TILE] = causal ? 0 : outside;
+  column[length * LINE_TILE] = outside;
+  column[(length + 1) * LINE_TILE] = odd ? NAN : shift;
 }
 
-/* AFTLocal: tile t0 / ROWS of `rows` positions; `first` is the element of W that holds tap 0 of position 0. */
+/* AFTLocal: tile t0 / LINE_TILE of `rows` positions; `first` is the element of W that holds tap 0 of position 0. */
 static void line_pack_band(const aft_tensor *w, size_t first, size_t step, size_t rows, size_t left, size_t taps,
                            int causal, size_t t0, float *weights) {
-  size_t length = taps + ROWS - 1;
-  for (size_t r = 0; r < ROWS; r++) {
+  size_t length = taps + LINE_TILE - 1;
+  for (size_t r = 0; r < LINE_TILE; r++) {
     size_t t = t0 + r, b0 = t < left ? left - t : 0;
     if (t >= rows) { /* past the sequence: sums that nothing reads */
-      for (size_t i = 0; i < length + 2; i++) weights[i * ROWS + r] = 0;
+      for (size_t i = 0; i < length + 2; i++) weights[i * LINE_TILE + r] = 0;
       continue;
     }
     line_pack_row(w, length, causal, r, first + t * step + b0, b0, aft_min(taps, rows - t + left), weights);
@@ -133,7 +133,7 @@ static void line_pack_band(const aft_tensor *w, size_t first, size_t step, size_
 
 static int simd_local_pack(const aft_attrs *attrs, const aft_tensor *w, aft_packed **out) {
   size_t rows = (size_t)w->dims[0], taps = (size_t)w->dims[1], left = (size_t)attrs->window - 1, at = 0;
-  size_t tiles = aft_div_up(rows, ROWS), each = line_weights(taps + ROWS - 1);
+  size_t tiles = aft_div_up(rows, LINE_TILE), each = line_weights(taps + LINE_TILE - 1);
   int causal = attrs->causal == 1;
   if (attrs->window < 1 || left >= taps || (causal && left + 1 != taps)) return AFT_OK; /* aft_check will say so */
   float *floats;
@@ -142,7 +142,7 @@ static int simd_local_pack(const aft_attrs *attrs, const aft_tensor *w, aft_pack
   if (packed == NULL) return AFT_NO_MEMORY;
   *packed = (line_packed){.left = left, .taps = taps, .rows = rows, .weights = floats};
   for (size_t i = 0; i < tiles; i++) {
-    line_pack_band(w, 0, taps, rows, left, taps, causal, i * ROWS, packed->weights + i * each);
+    line_pack_band(w, 0, taps, rows, left, taps, causal, i * LINE_TILE, packed->weights + i * each);
   }
   *out = &packed->head;
   return AFT_OK;
@@ -151,7 +151,7 @@ static int simd_local_pack(const aft_attrs *attrs, const aft_tensor *w, aft_pack
 /* Whether the tile at t0 has packed weights: not where its windows reach past the end of a sequence shorter than W. */
 static int line_is_packed(const line_simd *job, size_t t0) {
   if (job->packed == NULL) return 0;
-  return job->causal || job->t == job->packed->rows || t0 + ROWS + job->right <= job->t;
+  return job->causal || job->t == job->packed->rows || t0 + LINE_TILE + job->right <= job->t;
 }
 
 /* The weights of tile i of the chunk from position c0 on, for vector g. */
@@ -159,15 +159,16 @@ static const float *line_weights_of(const line_strip *p, size_t g, size_t c0, si
   const line_simd *job = p->job;
   size_t each = line_weights(job->length);
   if (job->w.w_head != 0) return p->weights + (p->head[g] - p->head[0]) * each;
-  return line_is_packed(job, c0 + i * ROWS) ? job->packed->weights + (c0 / ROWS + i) * each : p->weights + i * each;
+  if (!line_is_packed(job, c0 + i * LINE_TILE)) return p->weights + i * each;
+  return job->packed->weights + (c0 / LINE_TILE + i) * each;
 }
 
 static void line_pack_chunk(const line_strip *p, size_t c0) {
   const line_simd *job = p->job;
-  for (size_t i = 0; i < LINE_TILES && c0 + i * ROWS < job->t; i++) {
-    if (line_is_packed(job, c0 + i * ROWS)) continue;
+  for (size_t i = 0; i < LINE_TILES && c0 + i * LINE_TILE < job->t; i++) {
+    if (line_is_packed(job, c0 + i * LINE_TILE)) continue;
     line_pack_band(&job->f->call->in[3], job->w.w_first, job->w.w_position, job->t, job->w.left, job->w.kernel_cols,
-                   job->causal, c0 + i * ROWS, p->weights + i * line_weights(job->length));
+                   job->causal, c0 + i * LINE_TILE, p->weights + i * line_weights(job->length));
   }
 }
 
@@ -175,7 +176,7 @@ static void line_pack_heads(const line_strip *p) {
   const line_simd *job = p->job;
   size_t first = p->head[0];
   for (size_t h = first; h <= p->head[p->n - 1]; h++) {
-    for (size_t r = 0; r < ROWS; r++) {
+    for (size_t r = 0; r < LINE_TILE; r++) {
       line_pack_row(&job->f->call->in[3], job->length, job->causal, r, job->w.w_first + h * job->w.w_head, 0,
                     job->w.kernel_cols, p->weights + (h - first) * line_weights(job->length));
     }
@@ -184,104 +185,151 @@ static void line_pack_heads(const line_strip *p) {
 
 /* ---- terms --------------------------------------------------------------------------------------------------------- */
 
-/* K of source s for vector g of the strip; `fresh` is 0 where it is that of the vector before. */
-VEC vec line_key(const line_strip *p, size_t s, size_t g, int *fresh) {
+/* Where the keys and values of a vector of channels are: elements of source 0, and from one source to the next. */
+typedef struct {
+  aft_tensor k, v;
+  size_t key, key_step, value, value_step, lanes;
+  int one; /* one key for all channels */
+} line_sources;
+
+VEC line_sources line_sources_of(const line_strip *p, size_t g) {
   const line_simd *job = p->job;
-  const aft_tensor *k = &job->f->call->in[1];
-  size_t row = p->batch * job->t + s;
-  *fresh = 1;
-  if (job->w.w_head == 0) return vec_read(k, row * job->d + (p->first + g) * LANES, line_lanes(job, p->first + g));
-  *fresh = g == 0 || p->head[g] != p->head[g - 1];
-  return vec_read_one(k, row * (size_t)k->dims[2] + p->head[g]);
+  line_sources x = {.k = job->f->call->in[1], .v = job->f->call->in[2], .one = job->w.w_head != 0};
+  x.lanes = line_lanes(job, p->first + g);
+  x.key_step = (size_t)x.k.dims[2];
+  x.value_step = job->d;
+  x.value = p->batch * job->t * job->d + (p->first + g) * LANES;
+  x.key = p->batch * job->t * x.key_step + (x.one ? p->head[g] : (p->first + g) * LANES);
+  return x;
 }
 
-VEC void line_fetch(const line_strip *p, size_t s, int values) {
-  const line_simd *job = p->job;
-  size_t at = (p->batch * job->t + s + LINE_AHEAD) * job->d + p->first * LANES;
-  if (job->w.w_head == 0) vec_fetch_row(&job->f->call->in[1], at, p->n * LANES);
-  if (values) vec_fetch_row(&job->f->call->in[2], at, p->n * LANES);
+VEC vec line_read_key(const line_sources *x, size_t s) {
+  size_t i = x->key + s * x->key_step;
+  return x->one ? vec_read_one(&x->k, i) : vec_read(&x->k, i, x->lanes);
+}
+
+/* K of source s for vector g of the strip. */
+VEC vec line_key(const line_strip *p, size_t s, size_t g) {
+  line_sources x = line_sources_of(p, g);
+  return line_read_key(&x, s);
+}
+
+/* The largest of the keys of sources lo..hi-1 and `largest`; asks for those a chunk later. */
+VEC vec line_largest_of(const line_sources *x, size_t lo, size_t hi, vec largest) {
+  for (size_t s = lo; s < hi; s++) {
+    if (!x->one) vec_fetch_far(&x->k, x->key + (s + LINE_CHUNK) * x->key_step);
+    largest = vec_max(line_read_key(x, s), largest);
+  }
+  return largest;
 }
 
 /* largest[g] = max(largest[g], the keys of sources lo..hi-1). */
 static void line_largest(const line_strip *p, size_t lo, size_t hi, vec *largest) {
-  int fresh;
-  for (size_t s = lo; s < hi; s++) {
-    line_fetch(p, s, 0);
+  for (size_t s = lo; s < hi; s += LINE_CHUNK) { /* rows are read in pieces, and the pieces of a chunk lie in a cache */
     for (size_t g = 0; g < p->n; g++) {
-      if (line_leads(p, g)) largest[g] = vec_max(line_key(p, s, g, &fresh), largest[g]);
+      line_sources x = line_sources_of(p, g);
+      largest[g] = line_leads(p, g) ? line_largest_of(&x, s, aft_min(hi, s + LINE_CHUNK), largest[g]) : largest[p->lead[g]];
     }
   }
-  for (size_t g = 0; g < p->n; g++) largest[g] = largest[p->lead[g]];
 }
 
-/* aV and a of source s for `count` vectors of the strip from g on. Vectors of one head have one a: `last` is that of the
- * vector before g. */
-VEC void line_terms(line_strip *p, size_t s, size_t g, vec *last, vec *v, vec *a, const int count) {
-  const line_simd *job = p->job;
-  size_t row = (p->batch * job->t + s) * job->d + (p->first + g) * LANES;
+/* aV and a of sources s..s+count-1; a comes from `known`, `step` floats a source, unless that is NULL. */
+VEC void line_terms(const line_sources *x, size_t s, const line_state *state, vec *top, const float *known, size_t step,
+                    vec *v, vec *a, const int count) {
   vec k[BATCH];
-  int fresh[BATCH];
-  EACH(j, count) k[j] = line_key(p, s, g + (size_t)j, &fresh[j]);
-  EACH(j, count) v[j] = vec_read(&job->f->call->in[2], row + (size_t)j * LANES, line_lanes(job, p->first + g + (size_t)j));
-  EACH(j, count) v[j] = (vec)((vec_bits)v[j] & ~(k[j] == vec_of(-INFINITY))) * p->state[g + (size_t)j].down;
-  EACH(j, count) p->state[g + (size_t)j].top = vec_max(vec_magnitude(v[j]), p->state[g + (size_t)j].top);
-  EACH(j, count) a[j] = k[j] - p->state[g + (size_t)j].key;
-  if (job->w.w_head == 0) {
+  EACH(j, count) k[j] = line_read_key(x, s + (size_t)j);
+  EACH(j, count) v[j] = vec_read(&x->v, x->value + (s + (size_t)j) * x->value_step, x->lanes);
+  EACH(j, count) v[j] = (vec)((vec_bits)v[j] & ~(k[j] == vec_of(-INFINITY))) * state->down;
+  EACH(j, count) *top = vec_max(vec_magnitude(v[j]), *top);
+  if (known == NULL) {
+    EACH(j, count) a[j] = k[j] - state->key;
     vec_exps(a, count);
   } else {
-    for (int j = 0; j < count; j++) {
-      if (fresh[j]) *last = vec_exp(a[j]);
-      a[j] = *last;
-    }
+    EACH(j, count) a[j] = vec_aligned(known + (size_t)j * step);
   }
   EACH(j, count) v[j] *= a[j];
 }
 
-VEC void line_sum_terms(line_strip *p, size_t s, size_t g, vec *last, vec *num, vec *den, const int count) {
+/* Adds the terms of n sources to the sums; their a is in `as`, or goes there. */
+VEC void line_add_terms(const line_sources *x, size_t s, const line_state *state, vec *top, float *as, int known, vec *num,
+                        vec *den, const int n) {
   vec v[BATCH], a[BATCH];
-  line_terms(p, s, g, last, v, a, count);
-  EACH(j, count) num[j] += v[j];
-  EACH(j, count) den[j] += a[j];
+  line_terms(x, s, state, top, known ? as : NULL, LANES, v, a, n);
+  EACH(j, n) *num += v[j];
+  EACH(j, n) *den += a[j];
+  EACH(j, n) vec_store_aligned(as + (size_t)j * LANES, a[j]);
 }
 
-/* Keeps the terms of source s, number i of the chunk's. */
-VEC void line_keep_terms(line_strip *p, size_t s, size_t i, size_t g, vec *last, const int count) {
-  vec v[BATCH], a[BATCH];
-  line_terms(p, s, g, last, v, a, count);
-  EACH(j, count) {
-    size_t size = p->size[g + (size_t)j];
-    float *at = p->place[g + (size_t)j] + i * size;
-    vec_store_aligned(at, v[j]);
-    if (size == TERM) vec_store_aligned(at + LANES, a[j]);
+/* Sums of the terms of sources lo..hi-1, at most a chunk, whose a stays in `as` for the vectors that this one leads. Asks for
+ * the sources of the chunk before. */
+static void line_sum_sources(line_strip *p, size_t g, size_t lo, size_t hi, float *as, vec *num, vec *den) {
+  line_sources x = line_sources_of(p, g);
+  vec top = p->state[g].top;
+  int known = !line_leads(p, g);
+  size_t s = lo;
+  for (size_t i = lo; i < hi && i >= LINE_CHUNK; i++) {
+    vec_fetch_far(&x.v, x.value + (i - LINE_CHUNK) * x.value_step);
+    if (!x.one) vec_fetch_far(&x.k, x.key + (i - LINE_CHUNK) * x.key_step);
   }
+  *num = *den = vec_of(0);
+  for (; s + BATCH <= hi; s += BATCH, as += BATCH * LANES) {
+    line_add_terms(&x, s, &p->state[g], &top, as, known, num, den, BATCH);
+  }
+  for (; s < hi; s++, as += LANES) line_add_terms(&x, s, &p->state[g], &top, as, known, num, den, 1);
+  p->state[g].top = top;
 }
 
 /* Sums after the windows of every chunk, last chunk first. */
 static void line_suffixes(line_strip *p) {
   const line_simd *job = p->job;
-  vec num[LINE_GROUPS], den[LINE_GROUPS], all[LINE_GROUPS][2], lost[LINE_GROUPS][2];
+  vec all[LINE_GROUPS][2], lost[LINE_GROUPS][2];
+  _Alignas(64) float as[LINE_CHUNK * LANES];
   size_t done = job->t;
   memset(all, 0, sizeof all);
   memset(lost, 0, sizeof lost);
   for (size_t c = job->chunks; c-- > 0;) {
     size_t lo = aft_min(job->t, (c + 1) * LINE_CHUNK + job->right);
-    for (size_t g = 0; g < p->n; g++) num[g] = den[g] = vec_of(0);
-    for (size_t s = lo; s < done; s++) {
-      size_t g = 0;
-      vec last = vec_of(0);
-      line_fetch(p, s, 1);
-      for (; g + BATCH <= p->n; g += BATCH) line_sum_terms(p, s, g, &last, num + g, den + g, BATCH);
-      for (; g < p->n; g++) line_sum_terms(p, s, g, &last, num + g, den + g, 1);
-    }
     for (size_t g = 0; g < p->n; g++) {
       float *suffix = p->suffix + (c * p->n + g) * TERM;
-      vec_add(&all[g][0], &lost[g][0], num[g]);
-      vec_add(&all[g][1], &lost[g][1], den[g]);
+      vec num, den;
+      line_sum_sources(p, g, lo, done, as, &num, &den);
+      vec_add(&all[g][0], &lost[g][0], num);
+      vec_add(&all[g][1], &lost[g][1], den);
       vec_store_aligned(suffix, all[g][0]);
       vec_store_aligned(suffix + LANES, all[g][1]);
     }
     done = lo;
   }
+}
+
+/* Keeps the terms of n sources from s on; asks for values a chunk later. */
+VEC void line_keep_terms(const line_sources *x, size_t s, const line_state *state, vec *top, const float *known, float *to,
+                         size_t size, const int n) {
+  vec v[BATCH], a[BATCH];
+  EACH(j, n) vec_fetch_far(&x->v, x->value + (s + LINE_CHUNK + (size_t)j) * x->value_step);
+  line_terms(x, s, state, top, known, TERM, v, a, n);
+  EACH(j, n) vec_store_aligned(to + (size_t)j * size, v[j]);
+  if (size != TERM) return;
+  EACH(j, n) vec_store_aligned(to + (size_t)j * size + LANES, a[j]);
+}
+
+/* The terms of sources s..end-1 of vector g, the first one number i of the chunk's. */
+static void line_keep(line_strip *p, size_t g, size_t i, size_t s, size_t end) {
+  line_sources x = line_sources_of(p, g);
+  const line_state *state = &p->state[g];
+  size_t size = p->size[g];
+  float *to = p->place[g] + i * size;
+  const float *known = line_leads(p, g) ? NULL : p->place[p->lead[g]] + i * TERM + LANES;
+  vec top = state->top;
+  for (; s + BATCH <= end; s += BATCH, to += BATCH * size) {
+    line_keep_terms(&x, s, state, &top, known, to, size, BATCH);
+    if (known != NULL) known += BATCH * TERM;
+  }
+  for (; s < end; s++, to += size) {
+    line_keep_terms(&x, s, state, &top, known, to, size, 1);
+    if (known != NULL) known += TERM;
+  }
+  p->state[g].top = top;
 }
 
 /* Takes the kept terms and sums of vector g to a larger key. */
@@ -338,13 +386,7 @@ static void line_fill(line_strip *p, size_t c0) {
       if (vec_any(raise)) line_raise(p, g, vec_pick(raise, largest[g], p->state[g].key));
     }
   }
-  for (size_t s = p->filled; s < end; s++) {
-    size_t g = 0, i = s + job->w.left - c0;
-    vec last = vec_of(0);
-    if (job->w.w_head == 0) line_fetch(p, s, 1);
-    for (; g + BATCH <= p->n; g += BATCH) line_keep_terms(p, s, i, g, &last, BATCH);
-    for (; g < p->n; g++) line_keep_terms(p, s, i, g, &last, 1);
-  }
+  for (size_t g = 0; g < p->n; g++) line_keep(p, g, p->filled + job->w.left - c0, p->filled, end);
   p->filled = end;
 }
 

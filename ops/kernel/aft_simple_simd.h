@@ -3,9 +3,11 @@
 #include "aft_vec.h"
 
 enum {
-  SIMPLE_GROUPS = 256 / LANES, /* vectors of channels in a task: the wider, the fewer pieces the rows are read in */
+  SIMPLE_GROUPS = 256 / LANES, /* vectors of channels in a causal task: the wider, the fewer pieces the rows are read in */
+  SIMPLE_FEW = LANES < 16 ? SIMPLE_GROUPS : 4, /* and in another: as many as registers hold the sums of */
   SIMPLE_ROWS = BATCH,         /* positions whose terms are summed before they are added to the running sums */
-  SIMPLE_AHEAD = 8             /* rows between what is read and what is fetched */
+  SIMPLE_AHEAD = 8,            /* rows between what is read and what is fetched */
+  SIMPLE_FEW_AHEAD = LANES < 16 ? SIMPLE_AHEAD : 16 /* the same, where a row takes less time */
 };
 
 /* num and den over exp(key), with what rounding took from them, and the largest |V|. */
@@ -21,7 +23,7 @@ typedef struct {
 
 typedef struct {
   const aft_fast *f;
-  size_t strips;
+  size_t strips, width; /* channels of one */
 } simple_task;
 
 /* Raises the key of those lanes where k lies far above it; part is a sum not yet added. */
@@ -62,7 +64,7 @@ VEC void simple_rows(simple_strip *p, size_t g, size_t s0, const int n, int caus
   simple_state s = p->state[g];
   vec k[SIMPLE_ROWS], v[SIMPLE_ROWS], num[SIMPLE_ROWS], den[SIMPLE_ROWS], up[SIMPLE_ROWS], largest = vec_of(-INFINITY);
   if (g * LANES % (AFT_LINE / sizeof(float)) == 0) {
-    EACH(r, n) simple_fetch(call, at + ((size_t)r + SIMPLE_AHEAD) * p->dim, causal);
+    EACH(r, n) simple_fetch(call, at + ((size_t)r + (causal ? SIMPLE_AHEAD : SIMPLE_FEW_AHEAD)) * p->dim, causal);
   }
   EACH(r, n) k[r] = vec_read(&call->in[1], at + (size_t)r * p->dim, lanes);
   EACH(r, n) v[r] = vec_read(&call->in[2], at + (size_t)r * p->dim, lanes);
@@ -163,11 +165,11 @@ static void simple_task_run(void *arg, size_t i, double *scratch) {
   const simple_task *task = arg;
   const aft_call *call = task->f->call;
   (void)scratch;
-  simple_strip p = {.f = task->f, .batch = i / task->strips, .first = i % task->strips * SIMPLE_GROUPS * LANES};
+  simple_strip p = {.f = task->f, .batch = i / task->strips, .first = i % task->strips * task->width};
   p.sources = (size_t)call->in[1].dims[1];
   p.positions = (size_t)call->in[0].dims[1];
   p.dim = (size_t)call->in[0].dims[2];
-  p.n = aft_min(SIMPLE_GROUPS * LANES, p.dim - p.first);
+  p.n = aft_min(task->width, p.dim - p.first);
   for (size_t g = 0; g < SIMPLE_GROUPS; g++) p.state[g].down = p.state[g].up = vec_of(1);
   simple_sweep(&p);
   if (!simple_again(&p, 0)) return;
@@ -176,6 +178,7 @@ static void simple_task_run(void *arg, size_t i, double *scratch) {
 }
 
 static int simd_simple(const aft_fast *f) {
-  simple_task task = {f, aft_div_up((size_t)f->call->in[0].dims[2], SIMPLE_GROUPS * LANES)};
+  simple_task task = {.f = f, .width = (f->call->attrs.causal == 1 ? SIMPLE_GROUPS : SIMPLE_FEW) * LANES};
+  task.strips = aft_div_up((size_t)f->call->in[0].dims[2], task.width);
   return aft_tasks(f->host, simple_task_run, &task, (size_t)f->call->in[0].dims[0] * task.strips, 0);
 }

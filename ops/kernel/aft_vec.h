@@ -76,6 +76,17 @@ VEC vec vec_pick(vec_bits mask, vec yes, vec no) {
 #endif
 }
 
+/* yes where x has a minus sign, -0 and NaN included. */
+VEC vec vec_pick_minus(vec x, vec yes, vec no) {
+#if defined AFT_AVX512
+  return _mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)x), no, yes);
+#elif defined AFT_AVX2
+  return _mm256_blendv_ps(no, yes, x);
+#else
+  return vec_pick((vec_bits)x < 0, yes, no);
+#endif
+}
+
 /* The larger; b where one of them is NaN. */
 VEC vec vec_max(vec a, vec b) {
 #if defined AFT_AVX512
@@ -257,7 +268,7 @@ VEC void vec_gates(int64_t gate, const vec *q, vec *num, const vec *den, const i
     vec e[BATCH];
     EACH(j, n) e[j] = (vec)((vec_bits)q[j] | INT32_MIN); /* exp(-|q|) never overflows */
     vec_exps(e, n);
-    EACH(j, n) num[j] = vec_pick(q[j] < vec_of(0), e[j] * num[j], num[j]) / vec_madd(den[j], e[j], den[j]);
+    EACH(j, n) num[j] = vec_pick_minus(q[j], e[j] * num[j], num[j]) / vec_madd(den[j], e[j], den[j]);
     return;
   }
   for (int j = 0; j < n; j++) {
