@@ -330,3 +330,21 @@ func TestErrorsArePrintedNowhere(t *testing.T) {
 		t.Errorf("%v, printed %q, want PASS alone", err, text)
 	}
 }
+
+// 1e-30 * 1e30 * 1e30 is a number, and 1e30 * 1e30 none: ONNX Runtime takes a factor into the weights of a convolution before it at
+// every level but that at which nodes run as they are.
+func TestOptimization(t *testing.T) {
+	rt := open(t)
+	dims := []any{1, 1, 1, 1}
+	m := model([]port{{"x", tensor.Float32, dims}}, []port{{"y", tensor.Float32, dims}},
+		node("Conv", []string{"x", "w"}, "c"), node("Mul", []string{"c", "factor"}, "y"))
+	m.Graph.Initializer = []*onnxpb.TensorProto{constant("w", tensor.Float32, []int{1, 1, 1, 1}, 1e30),
+		constant("factor", tensor.Float32, []int{1, 1, 1, 1}, 1e30)}
+	for _, level := range append(ort.Optimizations(), "") {
+		s := load(t, rt, m, ort.SessionOptions{Optimization: level})
+		y := run(t, s, map[string]*ort.Tensor{"x": floats(t, tensor.Float32, []int{1, 1, 1, 1}, 1e-30)})["y"].At(0)
+		if asTheyAre := !math.IsInf(y, 1); asTheyAre != (level == ort.OptimizeNone) {
+			t.Errorf("level %q: %v", level, y)
+		}
+	}
+}
