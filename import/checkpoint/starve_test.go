@@ -177,3 +177,24 @@ func TestBrokenReads(t *testing.T) {
 		}
 	}
 }
+
+// TestStarved_everyAmount: a small file, so that no allocation lies between two amounts. Its tensor is not among those counted
+// beforehand, as the field that tells is spelt with an escape.
+func TestStarved_everyAmount(t *testing.T) {
+	header := strings.Replace(`{`+stEntry(`"w"`, 0, 2)+`}`, "data_offsets", `d\u0061ta_offsets`, 1)
+	data := safetensorsFile(header, floats(0, 1))
+	refused := 0
+	for memory := int64(0); ; memory++ {
+		lim := defaultLimits()
+		lim.slack = memory - 3*int64(len(data))
+		_, err := newFile(sourceOf(data), lim)
+		if err == nil {
+			break
+		}
+		isStated(t, "small file", err)
+		refused++
+	}
+	if refused < 100 {
+		t.Errorf("refused only %d times", refused)
+	}
+}
