@@ -299,7 +299,7 @@ func resident(t *testing.T) int64 {
 // Rule R12 of docs/hostile.md.
 func TestNoLeak(t *testing.T) {
 	if sanitized {
-		t.Skip("the sanitizer keeps freed memory for a while")
+		t.Skip("the sanitizer keeps freed memory for a while, and the detector of races books of its own")
 	}
 	rt := open(t)
 	good, unknown := encode(t, simple(tensor.Float32)), encode(t, simple(tensor.Float32))
