@@ -18,22 +18,30 @@ const maxFile = math.MaxInt32
 // nests deeper than 100 messages, or would take more than 3 x len(data) + 64 MiB of memory in messages. What the
 // messages mean is not looked at, except that there must be a graph. Errors are *Error.
 func Decode(data []byte) (*ModelProto, error) {
-	if len(data) > maxFile {
-		return nil, &Error{Offset: -1, Found: fmt.Sprintf("the file has %d bytes", len(data)),
-			Allowed: fmt.Sprintf("at most %d; larger models keep their weights as external data", maxFile)}
-	}
-	if err := scan(data); err != nil {
-		err.(*Error).Hint = sniff(data)
-		return nil, err
-	}
 	m := &ModelProto{}
-	if err := proto.Unmarshal(data, m); err != nil {
-		return nil, &Error{Offset: -1, Found: "protobuf refuses the file: " + err.Error(), Hint: sniff(data)}
+	if err := decode(data, m, "; larger models keep their weights as external data"); err != nil {
+		return nil, err
 	}
 	if m.Graph == nil {
 		return nil, &Error{Offset: -1, Found: "the file holds no graph", Allowed: "an ONNX model", Hint: sniff(data)}
 	}
 	return m, nil
+}
+
+// decode reads any message of onnx.proto in the way of Decode. advice says what to do about a file that is too large.
+func decode(data []byte, m proto.Message, advice string) error {
+	if len(data) > maxFile {
+		return &Error{Offset: -1, Found: fmt.Sprintf("the file has %d bytes", len(data)),
+			Allowed: fmt.Sprintf("at most %d%s", maxFile, advice)}
+	}
+	if err := scan(data, m.ProtoReflect().Descriptor()); err != nil {
+		err.(*Error).Hint = sniff(data)
+		return err
+	}
+	if err := proto.Unmarshal(data, m); err != nil { // the scan decides alone; this is for what it may overlook
+		return &Error{Offset: -1, Found: "protobuf refuses the file: " + err.Error(), Hint: sniff(data)}
+	}
+	return nil
 }
 
 // Encode writes a model: the same model gives the same bytes.

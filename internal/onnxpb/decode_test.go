@@ -233,6 +233,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"O10 both of a oneof", lenField(7, lenField(11, lenField(2, lenField(1, lenField(2, lenField(1, message(varint(1,
 			3), lenField(2, []byte("n"))))))))),
 			[]string{"graph.input[0].type.tensor_type.shape.dim[0].dim_param", "twice"}},
+		{"O8 numbers that are not packed", lenField(7, message(bytes.Repeat(lenField(1, nil), (memoryBase+24_000)/250-8),
+			lenField(5, bytes.Repeat(varint(1, 1), 4000)))), []string{"graph.initializer[0].dims[", "bytes of memory"}},
 		{"O32 text that is not UTF-8", lenField(7, lenField(2, []byte{0xff})), []string{"graph.name", "UTF-8"}},
 	}
 	for _, test := range tests {

@@ -33,7 +33,7 @@ func isExternal(t *TensorProto) bool {
 // in another file. It allocates nothing for what they hold, and is false for bytes that are no model.
 func HasExternalData(data []byte) bool {
 	s := &scanner{data: data, budget: math.MaxInt64}
-	return s.message(modelSchema(), 0, len(data)) == nil && s.external
+	return s.message(newSchema((*ModelProto)(nil).ProtoReflect().Descriptor()), 0, len(data)) == nil && s.external
 }
 
 // DataFiles are the locations that the initialisers of a model, given as its bytes, have their data in: each once, in the

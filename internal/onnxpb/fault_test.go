@@ -44,6 +44,39 @@ func TestWrite_noSpace(t *testing.T) {
 	}
 }
 
+// What is longer than the buffer between is written past it, so that each part of a model can be where the space ends.
+func TestWrite_noSpaceWithin(t *testing.T) {
+	const long = 1 << 17
+	text := strings.Repeat("x", long)
+	for name, m := range map[string]*ModelProto{
+		"before the weights": {DocString: text, Graph: &GraphProto{}}, "behind them": {Graph: &GraphProto{DocString: text}},
+	} {
+		if err := Write(&full{long / 2}, m, []Weight{{"a", tensor.Float32, ramp(1)}}, WriteOptions{}); !errors.Is(err, errFull) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := Write(&full{long / 2}, &ModelProto{Graph: &GraphProto{}}, []Weight{{text, tensor.Float32, ramp(1)}},
+		WriteOptions{}); !errors.Is(err, errFull) {
+		t.Errorf("name of a weight: %v", err)
+	}
+	// The buffer is empty after the first piece, which is larger, and has 4436 bytes of room when the padding of 65508 comes.
+	pieces := []int{70_000, 61_100}
+	w := tensor.NewWeight(tensor.WeightOptions{Shape: []int{pieces[0] + pieces[1]}, DType: tensor.Uint8,
+		Parts: func(yield func(*tensor.Tensor) error) error {
+			for _, n := range pieces {
+				if err := yield(&tensor.Tensor{DType: tensor.Uint8, Shape: []int{n}, Data: make([]byte, n)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}})
+	large := Weight{"large", tensor.Float32, ramp(largeTensor / 4)}
+	if _, err := WriteData(&full{pieces[0]}, &ModelProto{Graph: &GraphProto{}}, []Weight{{"pieces", tensor.Uint8, w}, large},
+		DataOptions{}); !errors.Is(err, errFull) || strings.Contains(err.Error(), "large") {
+		t.Errorf("padding: %v", err)
+	}
+}
+
 func TestCheckBeneath(t *testing.T) {
 	dir := t.TempDir()
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, "w"), make([]byte, 16), 0o600), os.Mkdir(filepath.Join(dir, "d"), 0o700)); err != nil {

@@ -81,15 +81,11 @@ func (f *Folder) look(t *TensorProto) (*external, error) {
 	case len(f.files) == maxDataFiles:
 		return nil, e.fail("", "the model's data is in more than %d files", maxDataFiles)
 	}
-	file, err := e.open()
+	file, info, err := e.open()
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, e.fail("", "data file %q: %v", e.path(), reason(err))
-	}
 	if own, err := os.Stat(f.model); err == nil && os.SameFile(own, info) {
 		return nil, e.fail("another file", "data file %q: is the model itself", e.path())
 	}
@@ -100,11 +96,15 @@ func (f *Folder) look(t *TensorProto) (*external, error) {
 
 // sum hashes the whole data file.
 func (e *external) sum() (string, error) {
-	f, err := e.open()
+	f, _, err := e.open()
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	return e.hash(f)
+}
+
+func (e *external) hash(f io.Reader) (string, error) {
 	h := sha1.New() // what ONNX prescribes: it finds accidents
 	if _, err := io.Copy(h, f); err != nil {
 		return "", e.fail("", "data file %q: %v", e.path(), reason(err))
@@ -144,49 +144,49 @@ func (e *external) fail(allowed, format string, args ...any) error {
 
 // open opens the data beneath the model's folder and makes sure, on the open file, that it is what may be read: a regular
 // file of one name with enough bytes. A file of two names may be a way to read one that lies elsewhere.
-func (e *external) open() (*os.File, error) {
-	f, err := openBeneath(e.dir, e.Location)
+func (e *external) open() (*os.File, fs.FileInfo, error) {
+	f, info, err := openBeneath(e.dir, e.Location)
 	if err != nil {
-		return nil, e.fail("", "data file %q: %v", e.path(), err)
+		return nil, nil, e.fail("", "data file %q: %v", e.path(), err)
 	}
-	info, err := f.Stat()
-	if err != nil {
-		err = e.fail("", "data file %q: %v", e.path(), reason(err))
-	} else {
-		err = e.inRange(info.Size())
-	}
-	if err != nil {
+	if err := e.inRange(info.Size()); err != nil {
 		f.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return f, nil
+	return f, info, nil
 }
 
-// openBeneath opens a regular file of one name beneath dir.
-func openBeneath(dir, location string) (*os.File, error) {
+// openBeneath opens a regular file of one name beneath dir, and describes the open file.
+func openBeneath(dir, location string) (*os.File, fs.FileInfo, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, reason(err)
+		return nil, nil, reason(err)
 	}
 	defer root.Close()
 	f, err := root.OpenFile(filepath.FromSlash(location), os.O_RDONLY|openNonblock, 0) // opening a FIFO must not wait
 	if err != nil {
-		return nil, reason(err)
+		return nil, nil, reason(err)
 	}
 	info, err := f.Stat()
-	switch {
-	case err != nil:
-		err = reason(err)
-	case !info.Mode().IsRegular():
-		err = fmt.Errorf("is not a regular file (%s)", info.Mode().Type())
-	case links(info) > 1:
-		err = fmt.Errorf("has %d hard links, want one name", links(info))
+	if err == nil {
+		err = checkPlain(info)
 	}
 	if err != nil {
 		f.Close()
-		return nil, err
+		return nil, nil, reason(err)
 	}
-	return f, nil
+	return f, info, nil
+}
+
+// checkPlain refuses what is no regular file of one name.
+func checkPlain(info fs.FileInfo) error {
+	switch {
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("is not a regular file (%s)", info.Mode().Type())
+	case links(info) > 1:
+		return fmt.Errorf("has %d hard links, want one name", links(info))
+	}
+	return nil
 }
 
 // CheckBeneath makes sure that a model in dir may refer to the file at location, size bytes from offset on.
@@ -194,15 +194,11 @@ func CheckBeneath(dir, location string, offset int64, size int) error {
 	if err := checkLocation(location); err != nil {
 		return err
 	}
-	f, err := openBeneath(dir, location)
+	f, info, err := openBeneath(dir, location)
 	if err != nil {
 		return fmt.Errorf("%q: %w", filepath.Join(dir, filepath.FromSlash(location)), err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
 	if offset < 0 || offset > info.Size()-int64(size) {
 		return fmt.Errorf("%q: has %d bytes, want offset %d + length %d within them", f.Name(), info.Size(), offset, size)
 	}
@@ -225,11 +221,15 @@ func (e *external) read(yield func(piece []byte) error) error {
 	if err := e.checkSum(); err != nil {
 		return err
 	}
-	f, err := e.open()
+	f, _, err := e.open()
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	return e.pieces(f, yield)
+}
+
+func (e *external) pieces(f io.ReaderAt, yield func(piece []byte) error) error {
 	buffer := make([]byte, min(pieceSize, e.size))
 	for done := 0; done < e.size; {
 		piece := buffer[:min(len(buffer), e.size-done)]

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // The limits of a scan. The depth is C++ protobuf's default; the memory lets every real model through and stops files
@@ -35,10 +36,10 @@ type frame struct {
 	at         int              // where its tag begins
 }
 
-// scan checks that data is the wire form of a ModelProto that proto.Unmarshal will accept within the memory budget.
-func scan(data []byte) error {
+// scan checks that data is the wire form of a message that proto.Unmarshal will accept within the memory budget.
+func scan(data []byte, d protoreflect.MessageDescriptor) error {
 	s := &scanner{data: data, budget: memoryRatio*int64(len(data)) + memoryBase}
-	return s.message(modelSchema(), 0, len(data))
+	return s.message(newSchema(d), 0, len(data))
 }
 
 func (s *scanner) message(sch *schema, start, end int) error {

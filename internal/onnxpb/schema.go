@@ -39,9 +39,9 @@ func (s *schema) field(number protowire.Number) *field {
 	return s.fields[number]
 }
 
-// modelSchema derives the schema of ModelProto and everything below it from the generated descriptors.
-func modelSchema() *schema {
-	return deriveSchema((*ModelProto)(nil).ProtoReflect().Descriptor(), map[protoreflect.FullName]*schema{})
+// newSchema derives the schema of a message and everything below it from the generated descriptors.
+func newSchema(d protoreflect.MessageDescriptor) *schema {
+	return deriveSchema(d, map[protoreflect.FullName]*schema{})
 }
 
 func deriveSchema(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]*schema) *schema {

@@ -44,15 +44,15 @@ const (
 
 // stream is a model whose every byte but the weights' is known.
 type stream struct {
-	model      *ModelProto
-	weights    []Weight
-	options    WriteOptions
-	digest     digest
-	head       []byte   // the model up to the graph's length, and the graph up to the first weight
-	headers    [][]byte // of each weight: all up to its data
-	graphTail  []byte
-	total      int64
-	tailLength int
+	model     *ModelProto
+	weights   []Weight
+	options   WriteOptions
+	digest    digest
+	head      []byte   // the model up to the graph's length, and the graph up to the first weight
+	headers   [][]byte // of each weight: all up to its data
+	sizes     []int    // of each weight's data
+	graphTail []byte
+	total     int64
 }
 
 func newStream(m *ModelProto, weights []Weight, o WriteOptions) (*stream, error) {
@@ -87,7 +87,6 @@ func newStream(m *ModelProto, weights []Weight, o WriteOptions) (*stream, error)
 	if s.head, err = marshal(modelHead); err != nil {
 		return nil, err
 	}
-	s.tailLength = len(tail)
 	graphBytes := int64(len(graph)) + weightBytes + int64(len(s.graphTail))
 	s.head = protowire.AppendTag(s.head, graphField, protowire.BytesType)
 	s.head = protowire.AppendVarint(s.head, uint64(graphBytes))
@@ -115,7 +114,7 @@ func (s *stream) addHeaders() (int64, error) {
 		header := protowire.AppendTag(nil, initializerField, protowire.BytesType)
 		header = protowire.AppendVarint(header, uint64(len(inner))+uint64(size))
 		header = append(header, inner...)
-		s.headers = append(s.headers, header)
+		s.headers, s.sizes = append(s.headers, header), append(s.sizes, size)
 		if total += int64(len(header)) + int64(size); total < 0 {
 			return 0, fmt.Errorf("%q: the weights take more than 2^63 bytes", s.weights[i].Name)
 		}
@@ -131,7 +130,7 @@ func (s *stream) write(w io.Writer) error {
 		if _, err := w.Write(s.headers[i]); err != nil {
 			return err
 		}
-		if err := s.weights[i].digested(w, s.digest); err != nil {
+		if err := s.weights[i].digested(w, s.digest, s.sizes[i]); err != nil {
 			return err
 		}
 	}
@@ -147,12 +146,8 @@ func (s *stream) write(w io.Writer) error {
 	return err
 }
 
-// digested writes the elements to w, and with the weight's description to d.
-func (w *Weight) digested(to io.Writer, d digest) error {
-	size, err := w.size()
-	if err != nil {
-		return err
-	}
+// digested writes the elements, size bytes, to w, and with the weight's description to d.
+func (w *Weight) digested(to io.Writer, d digest, size int) error {
 	d.begin(w.proto(), size)
 	return w.write(io.MultiWriter(to, d))
 }

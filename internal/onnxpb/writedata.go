@@ -71,7 +71,7 @@ func (d *dataWriter) add(w *Weight) error {
 	d.data.initializers = append(d.data.initializers, t)
 	if size < minExternal {
 		var raw bytes.Buffer
-		err := w.digested(&raw, d.digest)
+		err := w.digested(&raw, d.digest, size)
 		t.RawData = raw.Bytes()
 		return err
 	}
@@ -82,7 +82,7 @@ func (d *dataWriter) add(w *Weight) error {
 	if location != "" {
 		d.data.Reused++
 		setExternal(t, location, w.Value.Origin().Offset, size)
-		return w.digested(io.Discard, d.digest)
+		return w.digested(io.Discard, d.digest, size)
 	}
 	if err := d.pad(size); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (d *dataWriter) add(w *Weight) error {
 	setExternal(t, "", d.data.Size, size)
 	d.data.written = append(d.data.written, t)
 	d.data.Size += int64(size)
-	return w.digested(d.to, d.digest)
+	return w.digested(d.to, d.digest, size)
 }
 
 // reusable is where the elements lie as they would be written, "" if nowhere. A runtime reads them in place, so that they
