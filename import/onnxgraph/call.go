@@ -31,26 +31,24 @@ func (c *call) input(i int) *value {
 	return c.in[i]
 }
 
-// charge adds an output of that shape to the budget; the executor takes it off when nothing needs the value any more.
-func (c *call) charge(shape []int) error {
+// charge adds an output of that shape to the budget, and returns how many elements it has; the executor takes it off when
+// nothing needs the value any more.
+func (c *call) charge(shape []int) (int, error) {
 	n, err := tensor.NumElements(shape)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if int64(n) > c.budget.limit-c.budget.alive {
-		return fmt.Errorf("an output of shape %s takes %d elements with %d alive, want at most %d in all",
+		return 0, fmt.Errorf("an output of shape %s takes %d elements with %d alive, want at most %d in all",
 			tensor.FormatShape(shape), n, c.budget.alive, c.budget.limit)
 	}
 	c.budget.alive += int64(n)
-	return nil
+	return n, nil
 }
 
 // alloc makes an output of zeros.
 func (c *call) alloc(d tensor.DType, shape []int) (*value, error) {
-	if err := c.charge(shape); err != nil {
-		return nil, err
-	}
-	n, err := tensor.NumElements(shape)
+	n, err := c.charge(shape)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +67,7 @@ func (c *call) view(v *value, shape []int) ([]*value, error) {
 		return nil, fmt.Errorf("shape %s does not hold the %d elements of shape %s",
 			tensor.FormatShape(shape), v.len(), tensor.FormatShape(v.shape))
 	}
-	if err := c.charge(shape); err != nil {
+	if _, err := c.charge(shape); err != nil {
 		return nil, err
 	}
 	return []*value{v.reshaped(shape)}, nil

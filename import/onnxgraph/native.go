@@ -71,7 +71,7 @@ func runNative(d *ops.Def, c *call) ([]*value, error) {
 		return nil, err
 	}
 	for _, shape := range shapes {
-		if err := c.charge(shape); err != nil {
+		if _, err := c.charge(shape); err != nil {
 			return nil, err
 		}
 	}

@@ -45,7 +45,7 @@ func runEinsum(c *call) ([]*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.charge(append(slices.Clone(summed), len(c.in))); err != nil { // the offsets of the terms
+	if _, err := c.charge(append(slices.Clone(summed), len(c.in))); err != nil { // the offsets of the terms
 		return nil, err
 	}
 	s := &contraction{shape: shape, summed: summed, n: n}

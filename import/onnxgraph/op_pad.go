@@ -84,7 +84,7 @@ func (p *padding) repeat(c *call, v *value, source func(x, size int) int) ([]*va
 		if size == 0 && n > 0 {
 			return nil, fmt.Errorf("axis %d is empty and has nothing to repeat", i)
 		}
-		if err := c.charge([]int{n}); err != nil {
+		if _, err := c.charge([]int{n}); err != nil {
 			return nil, err
 		}
 		places := make([]int, n)

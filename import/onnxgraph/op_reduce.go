@@ -176,8 +176,11 @@ func argBest(better func(x, best float64) bool) runFunc {
 		if err != nil {
 			return nil, err
 		}
-		if size == 0 && outer*inner > 0 {
+		if size == 0 && out.len() > 0 {
 			return nil, fmt.Errorf("axis %d of shape %s is empty", a, tensor.FormatShape(v.shape))
+		}
+		if out.len() == 0 {
+			outer = 0 // whatever it is: the other axes may have any size
 		}
 		data, last := v.array().Data, c.int("select_last_index", 0) != 0
 		for o := range outer {

@@ -94,12 +94,12 @@ func runGatherElements(c *call) ([]*value, error) {
 }
 
 // slicesAt lists where the slices begin that the last axis of index names, after `batch` leading axes that go in step.
-func slicesAt(index *value, shape []int, batch int) (places []int, size int, err error) {
+func (c *call) slicesAt(index *value, shape []int, batch int) (places []int, size int, err error) {
 	if err := indexType(index); err != nil {
 		return nil, 0, err
 	}
 	rank := len(index.shape)
-	if rank == 0 || batch >= rank || batch+index.shape[rank-1] > len(shape) {
+	if rank == 0 || batch >= rank || index.shape[rank-1] > len(shape)-batch { // no sum: it could overflow
 		return nil, 0, fmt.Errorf("the indices have shape %s, want a last axis of at most %d", tensor.FormatShape(index.shape),
 			len(shape)-batch)
 	}
@@ -118,6 +118,10 @@ func slicesAt(index *value, shape []int, batch int) (places []int, size int, err
 			return nil, 0, fmt.Errorf("batch axis %d of the indices has %d elements, want %d", i, d, shape[i])
 		}
 		groups *= d
+	}
+	// Indices of no numbers take no bytes and still name places; and where there are none, groups may be any number.
+	if count, err := c.charge([]int{groups, each}); err != nil || count == 0 {
+		return nil, size, err
 	}
 	for g := range groups {
 		base := 0
@@ -145,7 +149,7 @@ func runGatherND(c *call) ([]*value, error) {
 	if batch < 0 || batch >= int64(max(len(v.shape), 1)) {
 		return nil, fmt.Errorf("attribute \"batch_dims\" is %d, want 0..%d", batch, len(v.shape)-1)
 	}
-	places, size, err := slicesAt(index, v.shape, int(batch))
+	places, size, err := c.slicesAt(index, v.shape, int(batch))
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +235,7 @@ func runScatterElements(c *call) ([]*value, error) {
 }
 
 func runScatterND(c *call) ([]*value, error) {
-	places, size, err := slicesAt(c.in[1], c.in[0].shape, 0)
+	places, size, err := c.slicesAt(c.in[1], c.in[0].shape, 0)
 	if err != nil {
 		return nil, err
 	}
