@@ -159,9 +159,7 @@ func (c *checked) graphInputs(s *scope) error {
 			}
 			continue
 		}
-		if err := s.define(v.Name); err != nil {
-			return within(at, err)
-		}
+		s.names[v.Name] = true // a name, as checkValue saw, that neither an initialiser nor another input has
 		c.inputs = append(c.inputs, v)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
 	"github.com/aftonnx/aftonnx/internal/tensor"
+	"github.com/aftonnx/aftonnx/ops"
 )
 
 // base is a good model that every case below breaks in one place: x, w -> Add -> h -> Scale(h, factor) -> y.
@@ -273,6 +274,17 @@ func TestDecodeRefuses(t *testing.T) {
 		{"O30 required operand left out by the call", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[1].Input = nil
 		}, `node of output "y" (Mul): leaves out input 0`},
+		{"O30 operand that the function returns left out by the call", func(m *onnxpb.ModelProto) {
+			m.Functions[0] = functionProto("Scale", []string{"v", "w"}, []string{"w"}, onnxpb.Node("Neg", []string{"v"}, []string{"n"}))
+			m.Graph.Node[1].Attribute = nil
+		}, `node "scale/w" (Identity): leaves out input 0`},
+		{"O30 operand of an ai.aft operator left out by the call", func(m *onnxpb.ModelProto) {
+			aft := onnxpb.Node("AFTSimple", []string{"v", "k", "v"}, []string{"r"}, onnxpb.IntAttr("causal", 0), onnxpb.IntAttr("gate", 0))
+			aft.Domain = ops.Domain
+			m.Functions[0] = functionProto("Scale", []string{"v", "k"}, []string{"r"}, aft)
+			m.Functions[0].OpsetImport = append(m.Functions[0].OpsetImport, onnxpb.Opset(ops.Domain, ops.Version))
+			m.Graph.Node[1].Attribute = nil
+		}, `node of output "y" (ai.aft.AFTSimple): leaves out input 1`},
 		{"O17 function that calls itself", func(m *onnxpb.ModelProto) {
 			m.Functions[0].Node = append(m.Functions[0].Node, callNode("", "Scale", []string{"v"}, []string{"z"},
 				onnxpb.FloatAttr("factor", 2)))

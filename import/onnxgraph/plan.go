@@ -26,7 +26,7 @@ func plan(m *Model) ([]step, error) {
 	t := newTopology(m)
 	data, err := onnxpb.Encode(t.proto)
 	if err != nil {
-		return nil, err
+		return nil, fromProtobuf(err)
 	}
 	b := &backend{}
 	if err := decodeTopology(b, data); err != nil {
