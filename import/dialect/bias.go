@@ -100,10 +100,7 @@ func (b *biases) maskWindow() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	mask, err := b.arrays[1].Array()
-	if err != nil {
-		return 0, err
-	}
+	mask, _ := b.arrays[1].Held() // as mask made it
 	if !tensor.SameShape(mask.Shape, b.arrays[0].Shape()) {
 		return 0, b.r.fail(where, "has shape "+tensor.FormatShape(mask.Shape), tensor.FormatShape(b.arrays[0].Shape()))
 	}

@@ -126,6 +126,10 @@ func TestErrors(t *testing.T) {
 		{"a kernel for other heads", nid(3, "w 2 4", "gamma 2", "beta 2"), []string{`tensor "w"`, "(2,4)"}},
 		{"a kernel of no taps", nid(3, "w 3 0", "gamma 3", "beta 3"), []string{"at least one tap"}},
 		{"gamma too long", nid(3, "w 3 4", "gamma 5", "beta 3"), []string{`tensor "gamma"`, "(5)"}},
+		{"a kernel of one dimension", nid(3, "w 3", "gamma 3", "beta 3"), []string{`tensor "w"`, "(3)", "(h,s), (h,kh,kw) or (h,1,kh,kw)"}},
+		{"a kernel of one tap", nid(3, "w 3 1", "gamma 3", "beta 3"), []string{"layer (nid)", "kernel", "want at least 2 taps"}},
+		{"factors of one dimension", comvex("u 9", "v 9"), []string{`tensor "u"`, "(9)", "(N,R)"}},
+		{"an output projection of rank 1", append(rish()[:3:3], "project.weight 6"), []string{`tensor "project.weight"`, "(6)", "(out,in)"}},
 		{"layers that do not fit", concat(prefixed("0.", xmu()), prefixed("1.", linears("fc_q 4 4", "fc_k 4 4", "fc_v 4 4"))), []string{"4", "6"}},
 	}
 	for _, c := range cases {
@@ -141,6 +145,27 @@ func TestErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestErrors_local: the table and the mask of a layer whose window is known.
+func TestErrors_local(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		lines []string
+		o     dialect.Options
+		want  string
+	}{
+		{"a table that is not square", rish("wbias 9 8"), dialect.Options{Variant: "local", Window: 3}, `tensor "wbias": has shape (9,8), want a square table`},
+		{"a masked table that is not square", labml("pos_bias 9 8", "local_mask 9 8"), dialect.Options{}, `tensor "pos_bias": has shape (9,8), want a square table`},
+		{"a mask of another shape", labml("pos_bias 5 5", "local_mask 5 4"), dialect.Options{}, `tensor "local_mask": has shape (5,4), want (5,5)`},
+	} {
+		c.o.Causal = ptr(true)
+		_, err := dialect.Recognise(dialect.Input{File: "x.pt", Source: file(t, c.lines...), Options: c.o})
+		var bad *dialect.Error
+		if !errors.As(err, &bad) || !strings.HasPrefix(err.Error(), `"x.pt": `+c.want) {
+			t.Errorf("%s: got %v, want an Error that says %q", c.name, err, c.want)
+		}
 	}
 }
 

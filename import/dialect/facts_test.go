@@ -64,6 +64,8 @@ func TestMetadataConfig(t *testing.T) {
 			&dialect.Config{Facts: dialect.Facts{Causal: ptr(true)}, Layers: []dialect.Facts{{Window: ptr(5)}}}, ""},
 		{"layer number out of all proportion", map[string]string{"config/layers/999999999/window": "3"}, &dialect.Config{}, ""},
 		{"no number", map[string]string{"config/window": "wide"}, nil, `"config/window"`},
+		{"a grid of three", map[string]string{"config/grid/2": "4"}, nil, `"config/grid/2": is "4", want two whole numbers`},
+		{"a wide grid", map[string]string{"grid.0": "wide"}, nil, `"grid.0": is "wide", want two whole numbers`},
 		{"no truth", map[string]string{"config/causal": "perhaps"}, nil, "true or false"},
 	}
 	for _, c := range cases {
@@ -142,6 +144,11 @@ func TestConfigSettlesGateAndPadding(t *testing.T) {
 	}
 	if l := r.Model.Blocks[0]; l.Pads != [2]int{0, 2} {
 		t.Errorf("got pads %v, want [0 2]", l.Pads)
+	}
+	_, err = dialect.Recognise(dialect.Input{Source: file(t, own(3, "w 3 3 2")...),
+		Config: &dialect.Config{Facts: dialect.Facts{Pads: &[2]int{2, 2}, Causal: ptr(false)}}})
+	if err == nil || !strings.Contains(err.Error(), "config.json: pads is [2, 2], want 0..2 and 0..1") {
+		t.Errorf("pads beyond the kernel: got %v", err)
 	}
 	for name, bad := range map[string]dialect.Facts{
 		"gate":     {Gate: ptr("relu"), Causal: ptr(false)},

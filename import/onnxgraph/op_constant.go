@@ -25,11 +25,8 @@ func runConstant(c *call) ([]*value, error) {
 	var v *value
 	switch {
 	case c.has("value"):
-		t, err := onnxpb.TensorFromProto(c.node.attrs["value"].GetT())
-		if err != nil {
-			return nil, err
-		}
-		if v, err = fromTensor(t); err != nil {
+		var err error
+		if v, err = c.tensorValue(); err != nil {
 			return nil, err
 		}
 	case c.has("value_float"):
@@ -48,6 +45,15 @@ func runConstant(c *call) ([]*value, error) {
 	return c.view(v, v.shape)
 }
 
+// tensorValue is the tensor in the attribute "value".
+func (c *call) tensorValue() (*value, error) {
+	t, err := onnxpb.TensorFromProto(c.node.attrs["value"].GetT())
+	if err != nil {
+		return nil, err
+	}
+	return fromTensor(t)
+}
+
 // runConstantOfShape repeats the one element of the attribute "value", float32 0 by default.
 func runConstantOfShape(c *call) ([]*value, error) {
 	shape, err := sizes(c, 0, "the shape")
@@ -56,11 +62,7 @@ func runConstantOfShape(c *call) ([]*value, error) {
 	}
 	v := &value{dtype: tensor.Float32, shape: []int{}, f: []float64{0}}
 	if c.has("value") {
-		t, err := onnxpb.TensorFromProto(c.node.attrs["value"].GetT())
-		if err != nil {
-			return nil, err
-		}
-		if v, err = fromTensor(t); err != nil {
+		if v, err = c.tensorValue(); err != nil {
 			return nil, err
 		}
 		if v.len() != 1 {
