@@ -46,12 +46,8 @@ func (s *Source) Close() error {
 // checkpoint's (a file, the index of its shards, or the directory that holds them) or that of an exported model.
 func Load(path string, o Options) (*reference.Model, *Source, error) {
 	src := &Source{Path: path}
-	isModel, err := isONNX(path)
-	if err != nil {
-		return nil, nil, err
-	}
 	load := loadCheckpoint
-	if isModel {
+	if isONNX(path) {
 		load = loadONNX
 	}
 	m, err := load(path, o, src)
@@ -61,16 +57,21 @@ func Load(path string, o Options) (*reference.Model, *Source, error) {
 	return m, src, nil
 }
 
-func loadCheckpoint(path string, o Options, src *Source) (_ *reference.Model, err error) {
+func loadCheckpoint(path string, o Options, src *Source) (*reference.Model, error) {
 	file, err := checkpoint.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			file.Close()
-		}
-	}()
+	m, err := recognise(file, path, o, src)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	src.file = file
+	return m, nil
+}
+
+func recognise(file *checkpoint.File, path string, o Options, src *Source) (*reference.Model, error) {
 	config, err := configBeside(file.Dir())
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func loadCheckpoint(path string, o Options, src *Source) (_ *reference.Model, er
 	if src.SHA256, err = file.SHA256(); err != nil {
 		return nil, err
 	}
-	src.Format, src.Dialect, src.DType, src.file = string(file.Kind()), res.Dialect, res.DType, file
+	src.Format, src.Dialect, src.DType = string(file.Kind()), res.Dialect, res.DType
 	src.Notes = append(file.Notes(), res.Notes...)
 	return res.Model, nil
 }
@@ -97,22 +98,19 @@ const (
 )
 
 // isONNX looks at the first bytes of a file. What is no regular file is left to the checkpoint reader: opening a FIFO here
-// would wait for a writer.
-func isONNX(path string) (bool, error) {
+// would wait for a writer. So is what cannot be read: the checkpoint reader says why.
+func isONNX(path string) bool {
 	if stat, err := os.Stat(path); err != nil || !stat.Mode().IsRegular() {
-		return false, nil
+		return false
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return false, &Error{File: path, Found: err.Error(), Allowed: "a readable file"}
+		return false
 	}
 	defer f.Close()
 	head := make([]byte, headLen)
 	n, err := io.ReadFull(f, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return false, &Error{File: path, Found: err.Error(), Allowed: "a readable file"}
-	}
-	return looksLikeONNX(head[:n]), nil
+	return (err == nil || err == io.EOF || err == io.ErrUnexpectedEOF) && looksLikeONNX(head[:n])
 }
 
 // configBeside reads config.json in a folder, and what the preprocessor_config.json of the Hugging Face layout adds to it;

@@ -231,6 +231,45 @@ func TestONNXConstantsRefused(t *testing.T) {
 	}
 }
 
+// The taps of a step form are a constant beside it: one that is none, or is not there to be read, is refused.
+func TestONNXTapsRefused(t *testing.T) {
+	good, err := wiringtest.Proto(wiringtest.Stateful()[0].Model, wiring.Options{DType: tensor.Float32, Opset: 17, Stateful: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "layers.0.taps_end"
+	for what, c := range map[string]struct {
+		change func(taps *onnxpb.TensorProto)
+		text   string
+	}{
+		"none":     {func(taps *onnxpb.TensorProto) { put(t, taps, []int{1}, 0) }, "is no number of taps"},
+		"too many": {func(taps *onnxpb.TensorProto) { put(t, taps, []int{1}, 1<<40) }, "is no number of taps"},
+		"two":      {func(taps *onnxpb.TensorProto) { put(t, taps, []int{2}, 1, 1) }, "is no number of taps"},
+		"cut off":  {func(taps *onnxpb.TensorProto) { taps.RawData = taps.RawData[:3] }, "raw_data has 3 bytes, want 8"},
+	} {
+		p := proto.Clone(good).(*onnxpb.ModelProto)
+		taps := stored(p, name)
+		c.change(taps)
+		taps.Name = name
+		_, err := importer.FromONNX("x.onnx", p, &importer.Source{})
+		wantBadFile(t, what, err, "x.onnx", name, c.text)
+	}
+}
+
+// A weight that is read at once, and whose file has changed since its checksum was taken.
+func TestONNXChecksum(t *testing.T) {
+	p := graphOf(t, load(t, testdata("local.bin")), tensor.Float32)
+	bias, dir := stored(p, "layers.0.q.bias"), t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "w"), bias.RawData, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bias.RawData, bias.DataLocation = nil, onnxpb.TensorProto_EXTERNAL
+	bias.ExternalData = []*onnxpb.StringStringEntryProto{{Key: "location", Value: "w"}, {Key: "checksum", Value: strings.Repeat("0", 40)}}
+	path := filepath.Join(dir, "x.onnx")
+	_, err := importer.FromONNX(path, p, &importer.Source{})
+	wantBadFile(t, "another checksum", err, path, `tensor "layers.0.q.bias": data file`, "its SHA-1 is")
+}
+
 // put makes an initialiser of integers.
 func put(t *testing.T, to *onnxpb.TensorProto, shape []int, values ...int64) {
 	t.Helper()

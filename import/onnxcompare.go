@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/aftonnx/aftonnx/internal/onnxpb"
+	"github.com/aftonnx/aftonnx/internal/tensor"
 	"github.com/aftonnx/aftonnx/ops/wiring"
 	"github.com/aftonnx/aftonnx/reference"
 )
@@ -115,14 +116,14 @@ func (g *graph) compareInitializers(want *wiring.Graph) error {
 		if !g.has(w.GetName()) {
 			return &Error{Place: place, Found: "is missing"}
 		}
-		got, err := onnxpb.TensorFromProto(g.stored[w.GetName()])
-		if err != nil {
-			return err
+		var both [2]*tensor.Tensor
+		for i, p := range []*onnxpb.TensorProto{g.stored[w.GetName()], w} {
+			var err error
+			if both[i], err = onnxpb.TensorFromProto(p); err != nil {
+				return err
+			}
 		}
-		expected, err := onnxpb.TensorFromProto(w)
-		if err != nil {
-			return err
-		}
+		got, expected := both[0], both[1]
 		if got.DType != expected.DType || !slices.Equal(got.Shape, expected.Shape) || !slices.Equal(got.Data, expected.Data) {
 			return &Error{Place: place, Found: fmt.Sprintf("is %s %v", got, got.Float64s()),
 				Allowed: fmt.Sprintf("%s %v", expected, expected.Float64s())}

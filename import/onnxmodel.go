@@ -76,9 +76,7 @@ func (g *graph) model() (*reference.Model, error) {
 	if g.has("norm.weight") {
 		m.Norm = g.norm("norm", "norm")
 	}
-	if err := g.head(m); err != nil {
-		return nil, err
-	}
+	g.head(m)
 	if g.err != nil {
 		return nil, g.err
 	}
@@ -88,7 +86,7 @@ func (g *graph) model() (*reference.Model, error) {
 	return m, nil
 }
 
-func (g *graph) head(m *reference.Model) error {
+func (g *graph) head(m *reference.Model) {
 	switch {
 	case g.has("head.weight"):
 		m.Head = g.linear("head")
@@ -99,7 +97,6 @@ func (g *graph) head(m *reference.Model) error {
 	if text := g.metadata("labels"); text != "" {
 		m.Labels = strings.Split(text, "\n")
 	}
-	return nil
 }
 
 func (g *graph) patches(m *reference.Model) error {

@@ -267,6 +267,12 @@ func TestNetworkRefused(t *testing.T) {
 		{"two types", placed, func(p *onnxpb.ModelProto) {
 			*stored(p, "norm.bias") = *initializer("norm.bias", tensor.Float64, []int{6}, make([]float64, 6)...)
 		}, `"norm.bias"`},
+		{"a constant missing", tied, func(p *onnxpb.ModelProto) {
+			p.Graph.Initializer = slices.DeleteFunc(p.Graph.Initializer, func(w *onnxpb.TensorProto) bool { return w.Name == "half" })
+		}, `initializer "half": is missing`},
+		{"a constant cut off", tied, func(p *onnxpb.ModelProto) { stored(p, "half").RawData = []byte{1} }, `tensor "half": raw_data has 1 bytes, want 4`},
+		{"a weight cut off", placed, func(p *onnxpb.ModelProto) { stored(p, "head.weight").RawData = []byte{1} }, `tensor "head.weight": raw_data has 1 bytes`},
+		{"a wide image size", placed, func(p *onnxpb.ModelProto) { withMetadata(p, "image_size", "wide,6") }, `metadata "image_size": holds "wide", want numbers`},
 		{"half an image size", placed, func(p *onnxpb.ModelProto) { withMetadata(p, "image_size", "4") }, `"image_size"`},
 		{"no whole image size", placed, func(p *onnxpb.ModelProto) { withMetadata(p, "image_size", "4.5,6") }, `"image_size"`},
 		{"an image size of other positions", placed, func(p *onnxpb.ModelProto) { withMetadata(p, "image_size", "4,4") }, "image_size"},
