@@ -277,3 +277,38 @@ func TestBudget_operators(t *testing.T) {
 		t.Run(c.op, c.run)
 	}
 }
+
+// Values at the edges of what operators do, by hand from their definitions.
+func TestOperators_edges(t *testing.T) {
+	f := func(shape []int, values ...float64) *tensor.Tensor { return floats(t, shape, values...) }
+	i := func(shape []int, values ...int64) *tensor.Tensor { return ints(t, shape, values...) }
+	int8s := func(shape []int, values ...float64) *tensor.Tensor { return typed(t, tensor.Int8, shape, values...) }
+	one, two, three, square := []int{1}, []int{2}, []int{3}, []int{2, 2}
+	in := func(list ...*tensor.Tensor) []*tensor.Tensor { return list }
+	kernel := onnxpb.IntsAttr("kernel_shape", 1)
+	for _, c := range []opCase{
+		{name: "of integers", op: "MatMul", inputs: in(i(square, 1, 2, 3, 4), i(square, 5, 6, 7, 8)), want: in(i(square, 19, 22, 43, 50))},
+		{name: "of integers that wrap", op: "MatMul", inputs: in(int8s([]int{1, 1}, 100), int8s([]int{1, 1}, 2)), want: in(int8s([]int{1, 1}, -56))},
+		{name: "of integers", op: "Gemm", attrs: attrs{onnxpb.FloatAttr("alpha", 2)}, inputs: in(i([]int{1, 2}, 1, 2), i([]int{2, 1}, 3, 4)),
+			want: in(i([]int{1, 1}, 22))},
+		{name: "of 1 and -1 by negative numbers", op: "Pow", inputs: in(i(three, 1, -1, -1), i(three, -5, -3, -4)), want: in(i(three, 1, -1, 1))},
+		{name: "to uint64", op: "Cast", attrs: attrs{onnxpb.IntAttr("to", 13)}, inputs: in(f(three, -1, 5, 0x1p64)),
+			want: in(typed(t, tensor.Uint64, three, 0, 5, math.MaxInt64))},
+		{name: "of dots without an arrow", op: "Einsum", attrs: attrs{onnxpb.StringAttr("equation", "...i,i")},
+			inputs: in(f([]int{2, 3}, 1, 2, 3, 4, 5, 6), f(three, 1, 0, -1)), want: in(f(two, -2, -2))},
+		{name: "backwards from before", op: "Slice", inputs: in(f(three, 1, 2, 3), i(one, 0), i(one, 2), nil, i(one, -1)), want: in(f([]int{0}))},
+		{name: "axes from the back", op: "Transpose", attrs: attrs{onnxpb.IntsAttr("perm", -1, 0)}, inputs: in(f(square, 1, 2, 3, 4)), want: in(f(square, 1, 3, 2, 4))},
+		{name: "one element mirrored", op: "Pad", attrs: attrs{onnxpb.StringAttr("mode", "reflect")}, inputs: in(f(one, 5), i(two, 1, 1)), want: in(f(three, 5, 5, 5))},
+		{name: "padding alone", op: "MaxPool", attrs: attrs{kernel, onnxpb.IntsAttr("pads", 1, 0)}, inputs: in(f([]int{1, 1, 1}, 7)),
+			want: in(f([]int{1, 1, 2}, math.Inf(-1), 7))},
+		{name: "padding alone, of integers", op: "MaxPool", attrs: attrs{kernel, onnxpb.IntsAttr("pads", 1, 0)}, inputs: in(int8s([]int{1, 1, 1}, 7)),
+			want: in(int8s([]int{1, 1, 2}, -128, 7))},
+		{name: "of -Inf alone", op: "ReduceLogSumExp", attrs: attrs{onnxpb.IntAttr("keepdims", 0)}, inputs: in(f(two, math.Inf(-1), math.Inf(-1))),
+			want: in(f([]int{}, math.Inf(-1)))},
+		{name: "of integers", op: "GatherElements", inputs: in(i(two, 7, 8), i(three, 1, 0, -1)), want: in(i(three, 8, 7, 8))},
+		{name: "of integers", op: "GatherND", inputs: in(i(square, 1, 2, 3, 4), i([]int{1, 1}, -1)), want: in(i([]int{1, 2}, 3, 4))},
+	} {
+		c.opset = 17
+		t.Run(c.op+"/"+c.name, c.run)
+	}
+}
